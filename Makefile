@@ -1,0 +1,56 @@
+# Everything the project needs it sets up itself, in .venv; nothing else on the machine is changed.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Wheels that pip is told to look at (a CPU build of torch, say) are seen by uv as well.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_LINK_MODE ?= copy
+
+.PHONY: help setup demo test lint format bench aider clean
+
+help:
+	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
+	@echo "make test   set up and run the tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  the benchmarks against the peers"
+	@echo "make aider  an environment of its own for --editor aider"
+	@echo "make clean  remove the environments and caches of this folder"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; give one with make PYTHON=python3.12"; exit 2; }
+	@command -v git >/dev/null || { echo "error: git is not installed; install it (on Debian: apt install git)"; exit 2; }
+	@echo "Setting up $(VENV): about 1 minute, 2 GB (with a CUDA build of torch: several minutes, 8 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m agent.launch --idea hierarchical_orthogonal_sae --model script
+
+test: setup
+	@$(BIN)/python -m pytest tests
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: setup
+	@$(BIN)/python -m bench.edit
+
+# aider pins 108 packages exactly, so it gets an environment that nothing else has to agree with.
+aider: .aider-venv/.ready
+
+.aider-venv/.ready: $(VENV)/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .aider-venv
+	@$(BIN)/uv pip install --quiet --python .aider-venv/bin/python aider-chat==0.86.2
+	@touch $@
+
+clean:
+	@rm -rf $(VENV) .aider-venv .sae-bench-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
