@@ -26,7 +26,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	@echo "Setting up $(VENV): about 1 minute, 2 GB (with a CUDA build of torch: several minutes, 8 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt -e .
 	@touch $@
 
 demo: setup
