@@ -1,0 +1,1 @@
+"""The edit engine measured: a corpus of replies, real replies, speed, and aider's matcher beside it."""
