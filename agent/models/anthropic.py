@@ -1,0 +1,142 @@
+"""Anthropic's models, asked through the official client: streaming, with the fixed part of the prompt cached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.models.base import CallFailed, Finish, Reply, Request
+from agent.models.prices import Usage, price_of
+from agent.models.retry import Answer, ModelSettings, Transient, ask_patiently, declined, fault_of
+
+if TYPE_CHECKING:
+    import anthropic
+
+KEY_NAME = "ANTHROPIC_API_KEY"
+DEFAULT_MAX_TOKENS = 32_000
+_OWN_URL = "https://api.anthropic.com"
+_FINISHES: dict[str, Finish] = {"max_tokens": "length", "model_context_window_exceeded": "length"}
+
+
+class AnthropicModel:
+    """A model behind Anthropic's messages interface."""
+
+    def __init__(self, name: str, *, api_key: str, base_url: str = "", settings: ModelSettings | None = None) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            name: the model's name, such as `claude-sonnet-5-5`.
+            api_key: the key to send.
+            base_url: another address than Anthropic's (`ANTHROPIC_BASE_URL`); its own when empty.
+            settings: patience; the defaults when None.
+        """
+        self._model = name
+        self._key = api_key
+        self._base_url = base_url
+        self._settings = settings or ModelSettings()
+        self._price = price_of(name)
+        self._client: anthropic.Anthropic | None = None
+
+    @property
+    def name(self) -> str:
+        return f"anthropic:{self._model}"
+
+    @property
+    def price_known(self) -> bool:
+        return self._price is not None
+
+    def ask(self, request: Request) -> Reply:
+        """See `Model.ask`; faults are met as `retry.ask_patiently` says.
+
+        Raises:
+            CallFailed: when no whole reply could be had (`ContextTooLong` when the prompt is too long).
+        """
+        return ask_patiently(
+            lambda answer: self._attempt(request, answer),
+            request,
+            name=self.name,
+            price=self._price,
+            settings=self._settings,
+        )
+
+    def _attempt(self, request: Request, answer: Answer) -> None:
+        import anthropic
+        import httpx2
+
+        finish: Finish | None = None
+        try:
+            with self._connected().messages.create(**self._arguments(request)) as stream:
+                for event in stream:
+                    answer.check_time()
+                    finish = _take(event, answer, self.name) or finish
+                    if event.type == "message_stop":
+                        # Only now is the reply whole; a finish reason alone may come before a cut.
+                        answer.finish = finish or "stop"
+        except anthropic.APIStatusError as error:
+            raise self._fault(error) from error
+        except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
+            raise Transient(f"no word for {self._settings.read_timeout:g} s") from error
+        except anthropic.APIConnectionError as error:
+            raise Transient(f"the connection failed ({type(error.__cause__ or error).__name__})") from error
+        except (anthropic.APIError, httpx2.HTTPError) as error:
+            raise Transient(f"the stream broke off ({type(error).__name__})") from error
+        except UnicodeError as error:
+            raise CallFailed(f"{self.name}: the prompt holds text that is not Unicode", Reply(text="")) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Transient(f"the server sent something malformed ({type(error).__name__})") from error
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": self._model,
+            "max_tokens": DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
+            "messages": [{"role": "user", "content": request.prompt}],
+            "stream": True,
+        }
+        if request.system:
+            fixed = {"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}
+            arguments["system"] = [fixed]
+        if request.stop:
+            arguments["stop_sequences"] = list(request.stop)
+        return arguments
+
+    def _connected(self) -> anthropic.Anthropic:
+        import anthropic
+        import httpx2
+
+        if self._client is None:
+            settings = self._settings
+            self._client = anthropic.Anthropic(
+                api_key=self._key,
+                base_url=self._base_url or _OWN_URL,
+                max_retries=0,
+                timeout=httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout),
+            )
+        return self._client
+
+    def _fault(self, error: anthropic.APIStatusError) -> Exception:
+        body = error.body
+        inner = body.get("error") if isinstance(body, dict) else None
+        told = inner if isinstance(inner, dict) else {}
+        kind, message = str(told.get("type") or ""), str(told.get("message") or error.message)
+        return fault_of(error.status_code, kind, message, error.response.headers, name=self.name, key_name=KEY_NAME)
+
+
+def _take(event: Any, answer: Answer, name: str) -> Finish | None:
+    """Take one event of the stream; returns the finish when the event tells it."""
+    if event.type == "message_start":
+        usage = event.message.usage
+        cached, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+        # Anthropic counts the cached tokens apart from the other input tokens.
+        answer.usage = Usage(usage.input_tokens + cached + written, cached, written, usage.output_tokens)
+    elif event.type == "content_block_delta" and event.delta.type == "text_delta":
+        answer.add(event.delta.text)
+    elif event.type == "message_delta":
+        if answer.usage is not None and event.usage.output_tokens is not None:
+            before = answer.usage
+            answer.usage = Usage(
+                before.tokens_in, before.tokens_cached, before.tokens_cache_written, event.usage.output_tokens
+            )
+        if event.delta.stop_reason == "refusal":
+            raise declined(name)
+        if event.delta.stop_reason:
+            return _FINISHES.get(event.delta.stop_reason, "stop")
+    return None
