@@ -1,0 +1,61 @@
+"""Parts that many tests share. The converted model lies in the cache (SAE_LAB_CACHE), so it is made once a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab.settings import Profile, load_profile
+
+if TYPE_CHECKING:
+    from lab.activations import ActivationStore
+    from lab.corpus import Corpus
+    from lab.subject import Subject
+
+TINY = Path(__file__).parent / "profiles" / "tiny.toml"
+
+
+@pytest.fixture(scope="session")
+def tiny_profile_path() -> Path:
+    """The profile file of the tests: the real embedded model, cut early, with little text."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_profile() -> Profile:
+    """The profile of the tests, read."""
+    return load_profile(str(TINY))
+
+
+@pytest.fixture(scope="session")
+def tiny_subject(tiny_profile: Profile) -> Subject:
+    """The subject model of the tests' profile, converted on the first use of a machine."""
+    from lab.subject import load_subject
+
+    return load_subject(tiny_profile.subject, "cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tiny_profile: Profile) -> Corpus:
+    """The texts of the tests' profile, read once."""
+    from lab.corpus import Corpus
+
+    return Corpus(tiny_profile.corpus)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tiny_profile: Profile, tiny_subject: Subject) -> ActivationStore:
+    """The activations of the tests' profile."""
+    from lab.activations import open_store
+
+    return open_store(tiny_profile, tiny_subject)
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SAE_LAB_CACHE", str(folder))
+    return folder
