@@ -1,0 +1,227 @@
+"""What evaluations share: how a metric is described, what a call offers to them, how one is found and addressed."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+
+from lab import cache
+from lab.errors import LabError
+from lab.settings import Profile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lab.artifact import Artifact
+    from lab.corpus import Corpus
+    from lab.subject import Subject
+
+Build = Callable[[Path], None]
+Better = Literal["higher", "lower"] | None
+
+_NOT_IN_SCORES = {"lab.cache", "lab.errors", "lab.progress", "lab.settings"}
+_LIBRARIES = ("torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to read a number: which way is better (None: neither), its unit ("" for none), where it is defined.
+
+    `headline` marks the few that a table shows when there is no room for all.
+    """
+
+    better: Better = None
+    unit: str = ""
+    paper: str = ""
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one evaluation says of one SAE.
+
+    `metrics` holds finite numbers only: one that is undefined for this SAE is left out and named, with the reason, in
+    ``details["undefined"]``. `details` is plain data for plots and for a closer look.
+    """
+
+    metrics: dict[str, float]
+    details: dict[str, Any]
+
+
+class Setup(Protocol):
+    """What an evaluation makes once for all SAEs of one model, layer and data."""
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residuals in it, which an SAE must read."""
+
+
+class Evaluation(Protocol):
+    """The shape of a module in `lab.evals`."""
+
+    METRICS: Mapping[str, Metric]
+    Settings: type
+
+    def data(self, ctx: Context, settings: Any) -> str:
+        """A fingerprint of the text, words or labels that are scored on."""
+
+    def prepare(self, ctx: Context, settings: Any) -> Setup:
+        """The set-up, which no SAE enters: made once for a model, layer and data, then read from the cache."""
+
+    def score(self, ctx: Context, setup: Any, sae: Artifact, settings: Any) -> Scores:
+        """Score one SAE."""
+
+
+class Context:
+    """What the evaluations of one call have in common. The language model is loaded when first asked for, once.
+
+    Args:
+        profile: whose subject model and text are used.
+        device: "cpu", "cuda" …; None takes CUDA where there is one.
+    """
+
+    def __init__(self, profile: Profile, device: str | None = None) -> None:
+        self.profile = profile
+        self._device = device
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The language model under study."""
+        from lab.subject import load_subject
+
+        return load_subject(self.profile.subject, self._device)
+
+    @cached_property
+    def subject_fingerprint(self) -> str:
+        """What identifies the language model, its layer, dtype and kind of device; known before it is loaded."""
+        from lab.subject import subject_fingerprint
+
+        return subject_fingerprint(self.profile.subject, self._device) or self.subject.fingerprint
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where models and SAEs are run."""
+        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @cached_property
+    def dtype(self) -> str:
+        """The language model's dtype."""
+        from lab.subject import choose_dtype
+
+        return str(choose_dtype(self.profile.subject.dtype, self.device)).removeprefix("torch.")
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The profile's text, of which the evaluations use the held-out part."""
+        from lab.corpus import Corpus
+
+        return Corpus(self.profile.corpus)
+
+    def held_out(self, count: int) -> Tensor:
+        """The first `count` blocks of text that is never trained on, [count, context] int64, padded on the right.
+
+        Raises:
+            LabError: there are fewer.
+        """
+        from lab.corpus import eval_blocks
+
+        return eval_blocks(self.corpus, self.subject, count).tokens
+
+    def key(self, name: str, evaluation: Evaluation, settings: Any) -> dict[str, str]:
+        """Everything a score depends on beside the SAE."""
+        return {
+            # first, because it also finds a device that is not there
+            "subject": self.subject_fingerprint,
+            "evaluator": source_hash(f"lab.evals.{name}"),
+            "settings": cache.fingerprint(settings),
+            "data": evaluation.data(self, settings),
+            "device": self.device.type,
+            "dtype": self.dtype,
+        }
+
+    def cached(self, name: str, evaluation: Evaluation, settings: Any, fields: Iterable[str], build: Build) -> Path:
+        """The folder of an evaluation's set-up.
+
+        Args:
+            name: the evaluation's.
+            evaluation: its module.
+            settings: its settings.
+            fields: names of the settings that the set-up depends on.
+            build: fills the folder the first time.
+        """
+        used = {field: getattr(settings, field) for field in fields}
+        key = {**self.key(name, evaluation, settings), "settings": cache.fingerprint(used)}
+        return cache.entry("evals", {"eval": name, **key}, build)
+
+
+def read_settings(evaluation: Evaluation, name: str, overrides: Mapping[str, Any]) -> Any:
+    """An evaluation's settings: its defaults, with the profile's overrides.
+
+    Raises:
+        LabError: an override's name is unknown, or its value is of another type than the default's.
+    """
+    defaults = evaluation.Settings()
+    fields = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(defaults)}
+    for key, value in overrides.items():
+        if key not in fields:
+            raise LabError(f"evals.{name}.{key}: unknown setting; allowed here: {', '.join(sorted(fields))}")
+        default = fields[key]
+        allowed = (int, float) if isinstance(default, float) else type(default)
+        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, allowed):
+            raise LabError(f"evals.{name}.{key}: {value!r} is not a {type(default).__name__}")
+    return evaluation.Settings(**{**fields, **overrides})
+
+
+@lru_cache
+def source_hash(module: str) -> str:
+    """A hash of a module's source, of every `lab` module it imports in turn, and of the numeric libraries' versions.
+
+    A score made by other code is thereby never taken for one of this code. Modules that only store or show are left
+    out. Nothing is imported.
+
+    Args:
+        module: a dotted name under `lab`.
+    """
+    sources: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in sources or name in _NOT_IN_SCORES:
+            continue
+        path = _source_file(name)
+        if path is None:
+            continue
+        sources[name] = path.read_text(encoding="utf-8")
+        waiting.extend(_lab_imports(sources[name]))
+    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
+    return cache.fingerprint({"sources": sources, "versions": versions})
+
+
+def _source_file(name: str) -> Path | None:
+    """Where a `lab` module's source is, None when there is no such module."""
+    path = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _lab_imports(source: str) -> list[str]:
+    """Dotted names under `lab` that a source imports, at its top or inside functions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in names if name.startswith("lab.")]

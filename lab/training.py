@@ -1,0 +1,383 @@
+"""What the lab fixes of a training run: its data, their order, the seed, the budget, and what is saved.
+
+An experiment's script asks for these and cannot set them: `start` reads the profile, the seed and the overrides from
+the environment of the caller (SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_SETTINGS, SAE_LAB_DEVICE; SAE_LAB_MAX_STEPS for a
+short trial).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import random
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lab import artifact, cache
+from lab.activations import ActivationStore, open_store
+from lab.artifact import Artifact
+from lab.errors import LabError
+from lab.progress import track
+from lab.settings import DEFAULT_PROFILE, Profile, load_profile
+
+log = logging.getLogger(__name__)
+Config = TypeVar("Config")
+Value = float | int | Tensor
+
+_PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
+_RESIDENT_SHARE = 0.4  # of the free GPU memory may hold all cached activations
+_CHECK_ROWS = 256
+_ORDER_SALT = 0x5AE
+
+
+class _Source:
+    """Rows of the store, brought to the device: scaled float32 activations and what is known of each position."""
+
+    def __init__(self, store: ActivationStore, device: torch.device) -> None:
+        self.store = store
+        self.device = device
+        self.acts = store.acts
+        self.resident = False
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if self.acts.numel() * self.acts.element_size() < _RESIDENT_SHARE * free:
+                self.acts = self.acts.to(device)
+                self.resident = True
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """[n, d_model] in the store's dtype: on the device when all lie there, else in pinned memory or on the CPU."""
+        if self.resident:
+            return self.acts[rows.to(self.device, non_blocking=True)]
+        if self.device.type != "cuda":
+            return self.acts[rows]
+        pinned = torch.empty(len(rows), self.acts.shape[1], dtype=self.acts.dtype, pin_memory=True)
+        return torch.index_select(self.acts, 0, rows, out=pinned)
+
+    def scaled(self, gathered: Tensor) -> Tensor:
+        """[n, d_model] float32 on the device, unit mean square per coordinate over the store."""
+        return gathered.to(self.device, non_blocking=True).float().mul_(self.store.scale)
+
+    @cached_property
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Document and position of every row, int64 [n]."""
+        return self.store.document.long(), self.store.position.long()
+
+
+class Batch:
+    """One step's activations, and on request what surrounds them.
+
+    Args:
+        step: from 0.
+        acts: [batch, d_model] float32, scaled, on the run's device.
+    """
+
+    def __init__(self, step: int, acts: Tensor, rows: Tensor, source: _Source) -> None:
+        self.step = step
+        self.acts = acts
+        self._rows = rows
+        self._source = source
+
+    @cached_property
+    def _previous_rows(self) -> tuple[Tensor, Tensor]:
+        document, position = self._source.positions
+        before = (self._rows - 1).clamp(min=0)
+        same = (document[before] == document[self._rows]) & (position[before] == position[self._rows] - 1)
+        return torch.where(same, before, self._rows), same
+
+    @cached_property
+    def previous(self) -> Tensor:
+        """[batch, d_model]: the activations one token earlier, scaled; where there are none cached, the row's own."""
+        return self._source.scaled(self._source.gather(self._previous_rows[0]))
+
+    @cached_property
+    def has_previous(self) -> Tensor:
+        """[batch] bool: whether `previous` is another token (not at the start of a text, not next to an outlier)."""
+        return self._previous_rows[1].to(self.acts.device)
+
+    @cached_property
+    def source(self) -> Tensor:
+        """[batch] int64: which set of texts each token is from, an index into `run.sources`."""
+        return self._source.store.source[self._rows].long().to(self.acts.device)
+
+
+class Run:
+    """One training run. Make it with `start`.
+
+    Attributes: `profile`, `seed`, `device`, `out_dir`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
+    of texts), `scale` (raw activations times this are what `batches` gives).
+    """
+
+    def __init__(
+        self, out_dir: Path, profile: Profile, seed: int, device: torch.device, store: ActivationStore
+    ) -> None:
+        self.out_dir = out_dir
+        self.profile = profile
+        self.seed = seed
+        self.device = device
+        self.batch_size = profile.training.batch_size
+        self.steps = _limited(profile.training.steps)
+        self.d_model = int(store.acts.shape[1])
+        self.sources: tuple[str, ...] = tuple(store.sources)
+        self.scale = float(store.scale)
+        self._store = store
+        self._began = time.monotonic()
+        self._settings: dict[str, Any] = {}
+        self._overrides: dict[str, Any] = {}
+        self._delivered: int | None = None
+        self._curves: list[tuple[int, dict[str, Value]]] = []
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    def configure(self, config: Config) -> Config:
+        """Complete an experiment's settings and note them as the run's.
+
+        A field that is None takes the profile's value (d_sae, k, lr, warmup_fraction, decay_fraction, and what the
+        profile lists under training.settings); the caller's overrides replace anything.
+
+        Args:
+            config: a dataclass instance.
+
+        Returns:
+            A new one of the same class.
+
+        Raises:
+            LabError: an override names no field, or its value is of another type.
+        """
+        if not dataclasses.is_dataclass(config) or isinstance(config, type):
+            raise LabError("run.configure() takes an instance of a dataclass")
+        training = self.profile.training
+        fills = {name: getattr(training, name) for name in ("d_sae", "k", "lr", "warmup_fraction", "decay_fraction")}
+        fills.update(training.settings)
+        values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+        filled = {name: fills[name] for name, value in values.items() if value is None and name in fills}
+        self._overrides = _read_overrides({**values, **filled})
+        made = dataclasses.replace(config, **{**filled, **self._overrides})
+        self._settings = {item.name: getattr(made, item.name) for item in dataclasses.fields(made)}
+        return made
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 matrix products where the hardware has them: CUDA, or a CPU that the profile says has them."""
+        if self.device.type == "cuda" or self.profile.subject.dtype == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def first_acts(self, count: int = 4096) -> Tensor:
+        """[count, d_model] scaled activations for a data-dependent start; they are part of the run's own data."""
+        source = _Source(self._store, torch.device("cpu"))
+        return source.scaled(source.gather(self._order(0)[:count])).to(self.device)
+
+    def batches(self) -> Iterator[Batch]:
+        """The run's data, once: the seed's order, epoch after epoch, exactly the budget of tokens.
+
+        Raises:
+            LabError: they are asked for a second time.
+        """
+        if self._delivered is not None:
+            raise LabError("run.batches() can be gone through once: the budget of tokens is the lab's")
+        self._delivered = 0
+        source = _Source(self._store, self.device)
+        for step, (rows, gathered) in enumerate(self._gathered(source)):
+            self._delivered = step + 1
+            yield Batch(step, source.scaled(gathered), rows, source)
+
+    def _gathered(self, source: _Source) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = track(self._rows(), "training", self.steps)
+        if self.device.type != "cuda" or source.resident:
+            for chosen in rows:
+                yield chosen, source.gather(chosen)
+            return
+        # Copies to a GPU overlap with its work only from pinned memory, and one thread cannot gather fast enough.
+        waiting: deque[tuple[Tensor, Future[Tensor]]] = deque()
+        with ThreadPoolExecutor(_PREFETCH_THREADS) as pool:
+            for chosen in rows:
+                waiting.append((chosen, pool.submit(source.gather, chosen)))
+                if len(waiting) > _PREFETCH_DEPTH:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+
+    def _rows(self) -> Iterator[Tensor]:
+        """The rows of each step, [batch_size] int64; a batch may reach over the end of an epoch."""
+        epoch, rest = 0, self._order(0)
+        for _ in range(self.steps):
+            while len(rest) < self.batch_size:
+                epoch += 1
+                rest = torch.cat((rest, self._order(epoch)))
+            yield rest[: self.batch_size]
+            rest = rest[self.batch_size :]
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(_ORDER_SALT + 1_000_003 * self.seed + epoch)
+        return torch.randperm(self._store.acts.shape[0], generator=generator)
+
+    def log(self, step: int, **values: Value) -> None:
+        """Note values of a step; tensors are kept where they are and read at the end, so a GPU is not waited for.
+
+        Args:
+            step: the step they belong to.
+            values: numbers or tensors of one element.
+        """
+        kept = {
+            name: value.detach().clone() if isinstance(value, Tensor) else float(value)
+            for name, value in values.items()
+        }
+        self._curves.append((step, kept))
+
+    def save(self, module: nn.Module, architecture: str) -> Artifact:
+        """Write the SAE to out_dir/sae/ and the record of the run to out_dir/training.json.
+
+        Args:
+            module: as `lab.artifact.save` takes it.
+            architecture: its name, such as "topk".
+
+        Raises:
+            LabError: what `lab.artifact.save` refuses, or the folder cannot be written.
+        """
+        curves, broken = self._read_curves()
+        if broken:
+            log.warning("not finite: %s", ", ".join(f"{name} at step {step}" for name, step in broken.items()))
+        steps = self._delivered or 0
+        record: dict[str, Any] = {
+            "settings": self._settings,
+            "overrides": self._overrides,
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "steps": steps,
+            "tokens": steps * self.batch_size,
+            "batch_size": self.batch_size,
+            "data": self._store.fingerprint,
+            "device": self.device.type,
+            "dtype": "float32" if isinstance(self.autocast(), nullcontext) else "bfloat16",
+            "architecture": architecture,
+            "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
+        }
+        subject = self.profile.subject
+        meta = {
+            **record,
+            "k": getattr(module, "k", None),
+            "subject": {"name": subject.name, "source": subject.source, "layer": subject.layer},
+            "hook": f"blocks.{subject.layer}.hook_resid_post",
+            "context": self.profile.corpus.context,
+        }
+        saved = artifact.save(
+            self.out_dir / "sae", module, input_scale=self.scale, meta=meta, sample_acts=self._sample_acts()
+        )
+        record["sae"] = saved.fingerprint
+        record["seconds"] = round(time.monotonic() - self._began, 2)
+        record["nonfinite"] = broken
+        record["curves"] = curves
+        _writing(self.out_dir, lambda: cache.write_json(self.out_dir / "training.json", record))
+        return saved
+
+    def _sample_acts(self) -> Tensor:
+        """[256, d_model] raw activations, the same for every seed."""
+        count = self._store.acts.shape[0]
+        rows = torch.linspace(0, count - 1, min(count, _CHECK_ROWS)).long()
+        return self._store.acts[rows].float()
+
+    def _read_curves(self) -> tuple[dict[str, list[float | None]], dict[str, int]]:
+        """The logged values by name (None where a step lacks one), and the first step at which one was not finite."""
+        names = sorted({name for _, values in self._curves for name in values})
+        steps = sorted({step for step, _ in self._curves})
+        index = {step: place for place, step in enumerate(steps)}
+        curves: dict[str, list[float | None]] = {name: [None] * len(steps) for name in names}
+        broken: dict[str, int] = {}
+        for step, values in self._curves:
+            for name, value in values.items():
+                number = float(value)
+                if math.isfinite(number):
+                    curves[name][index[step]] = number
+                else:
+                    broken.setdefault(name, step)
+        return {"step": [float(step) for step in steps], **curves}, broken
+
+
+def start(out_dir: str | Path) -> Run:
+    """Begin a run: read what the caller set, seed everything, open the activations (made first where they are missing).
+
+    Args:
+        out_dir: the run's folder; made when it is not there.
+
+    Raises:
+        LabError: the folder cannot be written; profile, seed or device is unknown; the activations cannot be made.
+    """
+    folder = Path(out_dir).resolve()
+    _writing(folder, lambda: _try_folder(folder))
+    profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
+    seed = _number("SAE_LAB_SEED", 0)
+    device = _device(os.environ.get("SAE_LAB_DEVICE"))
+    return Run(folder, profile, seed, device, open_store(profile, device=str(device)))
+
+
+def _try_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _writing(folder: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise LabError(f"--out_dir {folder} is not a folder: give another one") from error
+    except OSError as error:
+        raise LabError(f"cannot write to --out_dir {folder}: {error.strerror}") from error
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise LabError(f"SAE_LAB_DEVICE: no such device {name!r}: use cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise LabError("SAE_LAB_DEVICE is cuda and torch sees no CUDA GPU: use cpu")
+    return device
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal():
+        raise LabError(f"{variable} must be a whole number of 0 or more, not {text!r}")
+    return int(text)
+
+
+def _limited(steps: int) -> int:
+    most = _number("SAE_LAB_MAX_STEPS", 0)
+    return min(steps, most) if most else steps
+
+
+def _read_overrides(values: dict[str, Any]) -> dict[str, Any]:
+    """The caller's overrides of an experiment's settings, checked against the values they replace."""
+    text = os.environ.get("SAE_LAB_SETTINGS") or "{}"
+    try:
+        overrides = json.loads(text)
+    except ValueError as error:
+        raise LabError(f"SAE_LAB_SETTINGS is not JSON: {error}") from error
+    if not isinstance(overrides, dict):
+        raise LabError('SAE_LAB_SETTINGS must be a JSON object such as {"k": 64}')
+    for name, value in overrides.items():
+        if name not in values:
+            raise LabError(f"SAE_LAB_SETTINGS: no setting {name!r}; there are {', '.join(sorted(values))}")
+        old = values[name]
+        kinds = (int, float) if isinstance(old, float) else type(old)
+        if old is not None and (isinstance(value, bool) != isinstance(old, bool) or not isinstance(value, kinds)):
+            raise LabError(f"SAE_LAB_SETTINGS: {name} is a {type(old).__name__}, not {value!r}")
+    return overrides

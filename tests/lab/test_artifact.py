@@ -1,0 +1,340 @@
+"""An SAE on disk: what is written computes what the module did, and what is damaged or hostile is refused."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lab import artifact
+from lab.errors import LabError
+from lab.sae_lens_format import to_sae_lens
+
+D_IN, D_SAE, K, SCALE = 24, 48, 6, 0.3
+
+
+class Relu(nn.Module):
+    """A plain SAE; the others differ in `act` or `decode`."""
+
+    k = K
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        directions = F.normalize(torch.randn(D_SAE, D_IN, generator=generator), dim=1)
+        self.W_dec = nn.Parameter(directions)
+        self.W_enc = nn.Parameter(directions.clone().T)
+        self.b_enc = nn.Parameter(0.1 * torch.randn(D_SAE, generator=generator))
+        self.b_dec = nn.Parameter(torch.randn(D_IN, generator=generator))
+
+    def act(self, pre: Tensor) -> Tensor:
+        return pre.relu()
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.act((x - self.b_dec) @ self.W_enc + self.b_enc)
+
+    def decode(self, f: Tensor) -> Tensor:
+        return f @ self.W_dec + self.b_dec
+
+
+class TopK(Relu):
+    def act(self, pre: Tensor) -> Tensor:
+        values, columns = pre.topk(K, dim=-1)
+        return torch.zeros_like(pre).scatter(-1, columns, values.relu())
+
+
+class JumpRelu(Relu):
+    def __init__(self, size: int = D_SAE) -> None:
+        super().__init__()
+        self.threshold = nn.Parameter(torch.full((size,), 0.4))
+
+    def act(self, pre: Tensor) -> Tensor:
+        return pre.relu() * (pre > self.threshold)
+
+
+class Gated(Relu):
+    def __init__(self) -> None:
+        super().__init__()
+        self.b_mag = nn.Parameter(torch.full((D_SAE,), 0.2))
+        self.r_mag = nn.Parameter(torch.full((D_SAE,), 0.1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        along = (x - self.b_dec) @ self.W_enc
+        return (along + self.b_enc > 0) * (along * self.r_mag.exp() + self.b_mag).relu()
+
+
+class Squashed(Relu):
+    """Its activation function depends on the scale of its input."""
+
+    def act(self, pre: Tensor) -> Tensor:
+        return pre.relu().log1p()
+
+
+def acts(rows: int = 64) -> Tensor:
+    """Raw activations: the module sees them times SCALE."""
+    return 5 * torch.randn(rows, D_IN, generator=torch.Generator().manual_seed(2)) + 2
+
+
+def save(folder: Path, module: nn.Module, architecture: str = "relu", **meta: object) -> artifact.Artifact:
+    meta = {"architecture": architecture, "k": K, **meta}
+    return artifact.save(folder, module, input_scale=SCALE, meta=meta, sample_acts=acts())
+
+
+@pytest.mark.parametrize("module", [Relu(), TopK(), JumpRelu(), JumpRelu(1), Gated(), Squashed()], ids=type)
+def test_what_is_loaded_computes_what_the_module_does(tmp_path: Path, module: Relu) -> None:
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    save(tmp_path / "sae", module)
+    sae = artifact.load(tmp_path / "sae")
+    for rows in (1, 7, 300):
+        x = acts(rows)
+        latents = module.encode(x * SCALE) / SCALE
+        torch.testing.assert_close(sae.encode(x), latents, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(sae.decode(latents), module.decode(latents * SCALE) / SCALE, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(sae.decode(latents), latents @ sae.W_dec + sae.b_dec, rtol=1e-4, atol=1e-4)
+    assert sae.encode(acts().to(torch.bfloat16)).dtype == torch.float32
+    assert not sae.encode(acts()).requires_grad
+    assert sae.W_enc.shape == (D_IN, D_SAE)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"saving changed {name}"
+
+
+def test_the_scale_is_folded_where_it_can_be(tmp_path: Path) -> None:
+    assert save(tmp_path / "topk", TopK()).meta["input_scale"] == 1.0
+    assert save(tmp_path / "squashed", Squashed()).meta["input_scale"] == SCALE
+    torch.testing.assert_close(artifact.load(tmp_path / "topk").b_dec, TopK().b_dec.detach() / SCALE)
+    torch.testing.assert_close(artifact.load(tmp_path / "squashed").b_dec, TopK().b_dec.detach() / SCALE)
+
+
+def test_the_fingerprint_is_that_of_the_sae(tmp_path: Path) -> None:
+    first = save(tmp_path / "a", TopK(), seed=1).fingerprint
+    assert save(tmp_path / "b", TopK(), seed=2).fingerprint == first
+    assert save(tmp_path / "c", Relu()).fingerprint != first
+    other = TopK()
+    other.b_dec.data[0] += 1e-3
+    assert save(tmp_path / "d", other).fingerprint != first
+
+
+def test_only_what_the_graphs_use_is_stored(tmp_path: Path) -> None:
+    module = TopK()
+    module.register_buffer("counts", torch.zeros(500, 500))
+    module.last = module.encode(acts())  # a tensor with a gradient, as a training step leaves it
+    save(tmp_path / "sae", module)
+    assert set(load_file(tmp_path / "sae" / artifact.WEIGHTS)) == {"W_enc", "b_enc", "W_dec", "b_dec"}
+    assert (tmp_path / "sae" / artifact.DECODE).stat().st_size < 100_000
+    content = b"".join(zipfile.ZipFile(tmp_path / "sae" / artifact.ENCODE).read(name) for name in _members(tmp_path))
+    assert str(Path(__file__).parent).encode() not in content, "the paths of this machine are published"
+
+
+def _members(tmp_path: Path) -> list[str]:
+    return zipfile.ZipFile(tmp_path / "sae" / artifact.ENCODE).namelist()
+
+
+def test_decoder_norms_are_folded_into_a_relu_encoder(tmp_path: Path) -> None:
+    module = Relu()
+    module.W_dec.data *= torch.linspace(0.5, 2, D_SAE)[:, None]
+    sae = save(tmp_path / "sae", module)
+    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(D_SAE))
+    x = acts()
+    found, expected = sae.decode(sae.encode(x)), module.decode(module.encode(x * SCALE)) / SCALE
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def _stretched_topk() -> nn.Module:
+    module = TopK()
+    module.W_dec.data *= torch.linspace(0.5, 2, D_SAE)[:, None]
+    return module
+
+
+def _changed(name: str, change: object) -> nn.Module:
+    module = Relu()
+    if callable(change):
+        change(getattr(module, name).data)
+    else:
+        setattr(module, name, change)
+    return module
+
+
+class Curved(Relu):
+    def decode(self, f: Tensor) -> Tensor:
+        return f.sqrt() @ self.W_dec + self.b_dec
+
+
+class Branching(Relu):
+    def act(self, pre: Tensor) -> Tensor:
+        return pre.relu() if pre.sum() > 0 else pre.relu() * 2
+
+
+class OneBatchSize(Relu):
+    def act(self, pre: Tensor) -> Tensor:
+        return pre.relu().reshape(4, D_SAE) if len(pre) == 4 else pre.relu()
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (_stretched_topk(), "norm 1.*folding"),
+        (_changed("W_dec", lambda data: data[3].zero_()), "row of zeros"),
+        (_changed("b_enc", lambda data: data[0].fill_(float("nan"))), "b_enc holds values that are not finite"),
+        (_changed("W_enc", None), "no parameter W_enc"),
+        (_changed("encode", None), "no method encode"),
+        (_changed("b_dec", nn.Parameter(torch.zeros(3))), r"b_dec has shape \[3\], it must be \[24\]"),
+        (_changed("W_enc", nn.Parameter(torch.zeros(D_SAE, D_IN))), r"W_enc has shape \[48, 24\]"),
+        (Curved(), "latents @ W_dec"),
+        (Branching(), "cannot be exported"),
+        (OneBatchSize(), "cannot be exported"),
+    ],
+)
+def test_a_faulty_module_is_refused_in_one_line(tmp_path: Path, module: nn.Module, message: str) -> None:
+    with pytest.raises(LabError, match=message) as caught:
+        save(tmp_path / "sae", module)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_sae_leaves_the_old_one(tmp_path: Path) -> None:
+    old = save(tmp_path / "sae", TopK()).fingerprint
+    with pytest.raises(LabError):
+        save(tmp_path / "sae", Curved())
+    assert artifact.load(tmp_path / "sae").fingerprint == old
+    save(tmp_path / "sae", Relu())
+    assert artifact.load(tmp_path / "sae").fingerprint != old
+    assert [path.name for path in tmp_path.iterdir()] == ["sae"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="cannot write"):
+        save(tmp_path / "file" / "sae", TopK())
+
+
+def _edit_weights(folder: Path, name: str, value: float) -> None:
+    weights = load_file(folder / artifact.WEIGHTS)
+    weights[name][0] = value
+    save_file(weights, folder / artifact.WEIGHTS)
+
+
+def _edit_card(folder: Path, **changes: object) -> None:
+    card = json.loads((folder / artifact.CARD).read_text())
+    (folder / artifact.CARD).write_text(json.dumps({**card, **changes}))
+
+
+def _other(folder: Path, name: str, seed_shift: float = 1.0) -> None:
+    module = TopK()
+    module.b_enc.data += seed_shift
+    module.b_dec.data += seed_shift
+    save(folder.parent / "other", module)
+    (folder / name).write_bytes((folder.parent / "other" / name).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / artifact.CARD).unlink(), "has no sae.json"),
+        (lambda folder: (folder / artifact.WEIGHTS).unlink(), "has no weights.safetensors"),
+        (lambda folder: (folder / artifact.ENCODE).unlink(), "has no encode.pt2"),
+        (lambda folder: (folder / artifact.DECODE).unlink(), "has no decode.pt2"),
+        (lambda folder: (folder / artifact.CARD).write_text("{"), "not JSON"),
+        (lambda folder: (folder / artifact.CARD).write_text("[]"), "not an SAE's description"),
+        (lambda folder: _edit_card(folder, d_in=D_IN + 1), r"must be \[25, 48\]"),
+        (lambda folder: _edit_card(folder, d_in="24"), "d_in is missing or of the wrong kind"),
+        (lambda folder: _edit_card(folder, input_scale=0.5), "does not compute|was changed"),
+        (lambda folder: _edit_card(folder, fingerprint="0"), "was changed after it was saved"),
+        (lambda folder: _edit_weights(folder, "b_dec", float("nan")), "b_dec holds values that are not finite"),
+        (lambda folder: _edit_weights(folder, "b_dec", 3.0), "disagrees with weights.safetensors in b_dec"),
+        (lambda folder: _edit_weights(folder, "W_dec", 3.0), "must have norm 1"),
+        (lambda folder: (folder / artifact.WEIGHTS).write_bytes(b"junk" * 99), "damaged"),
+        (lambda folder: (folder / artifact.ENCODE).write_bytes(b"junk" * 99), "cannot be read as an exported graph"),
+        (lambda folder: (folder / artifact.DECODE).write_bytes(b""), "cannot be read as an exported graph"),
+        (lambda folder: _other(folder, artifact.ENCODE), "encode.pt2 disagrees with weights.safetensors"),
+        (lambda folder: _other(folder, artifact.DECODE), "decode.pt2 disagrees with weights.safetensors"),
+        (lambda folder: _other(folder, artifact.WEIGHTS), "disagrees with weights.safetensors"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, damage: object, message: str) -> None:
+    save(tmp_path / "sae", TopK())
+    damage(tmp_path / "sae")  # type: ignore[operator]
+    with pytest.raises(LabError, match=message) as caught:
+        artifact.load(tmp_path / "sae")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="no SAE at"):
+        artifact.load(tmp_path / "sae")
+
+
+def _rewrite(path: Path, member: str, old: bytes, new: bytes) -> None:
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    changed = {name: data.replace(old, new) if name.endswith(member) else data for name, data in parts.items()}
+    assert changed != parts
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in changed.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("member", "old", "new", "message"),
+    [
+        ("model.json", b"torch.ops.aten.relu.default", b"torch.hub.load_state_dict_from_url", "no tensor operator"),
+        ("model.json", b"torch.ops.aten.relu.default", b"torch.ops.aten.from_file.default", "no tensor operator"),
+        ("model.json", b"torch.ops.aten.relu.default", b"_operator.methodcaller", "no tensor operator"),
+        ("model.json", b"Symbol('s", b"exec(chr(120)+'s", "no plain formula"),
+        ("model_weights_config.json", b'"use_pickle": false', b'"use_pickle": true', "pickled objects"),
+    ],
+)
+def test_a_hostile_graph_is_not_loaded(tmp_path: Path, member: str, old: bytes, new: bytes, message: str) -> None:
+    save(tmp_path / "sae", TopK())
+    _rewrite(tmp_path / "sae" / artifact.ENCODE, member, old, new)
+    with pytest.raises(LabError, match=message):
+        artifact.load(tmp_path / "sae")
+
+
+def test_an_archive_with_more_than_a_graph_is_not_loaded(tmp_path: Path) -> None:
+    save(tmp_path / "sae", TopK())
+    with zipfile.ZipFile(tmp_path / "sae" / artifact.ENCODE, "a") as archive:
+        archive.writestr("encode/data/constants/opaque_obj_0", b"cos\nsystem\n")
+    with pytest.raises(LabError, match="no part of a plain graph"):
+        artifact.load(tmp_path / "sae")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "module"),
+    [
+        ("topk", TopK()),
+        ("relu", Relu()),
+        ("jumprelu", JumpRelu()),
+        ("batchtopk", JumpRelu(1)),
+        ("matryoshka", JumpRelu(1)),
+        ("gated", Gated()),
+    ],
+)
+def test_sae_lens_reads_what_is_exported_for_it(tmp_path: Path, architecture: str, module: nn.Module) -> None:
+    from sae_lens import SAE
+
+    facts = {"subject": {"name": "some/model"}, "hook": "blocks.3.hook_resid_post", "tokens": 1000}
+    save(tmp_path / "sae", module, architecture, **facts)
+    theirs = SAE.load_from_disk(to_sae_lens(tmp_path / "sae", tmp_path / "published"))
+    ours = artifact.load(tmp_path / "sae")
+    x = acts()
+    torch.testing.assert_close(theirs.encode(x), ours.encode(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(theirs(x), ours.decode(ours.encode(x)), rtol=1e-5, atol=1e-5)
+    assert theirs.cfg.metadata.hook_name == "blocks.3.hook_resid_post"
+
+
+def test_what_sae_lens_has_no_form_for(tmp_path: Path) -> None:
+    save(tmp_path / "odd", Squashed(), "squashed")
+    with pytest.raises(LabError, match="no form for the architecture 'squashed'"):
+        to_sae_lens(tmp_path / "odd", tmp_path / "out")
+    save(tmp_path / "misnamed", Squashed(), "relu")
+    with pytest.raises(LabError, match="computes something else"):
+        to_sae_lens(tmp_path / "misnamed", tmp_path / "out")
+    save(tmp_path / "lacking", TopK(), "jumprelu")
+    with pytest.raises(LabError, match="needs threshold"):
+        to_sae_lens(tmp_path / "lacking", tmp_path / "out")
+    with pytest.raises(LabError, match="already"):
+        to_sae_lens(tmp_path / "odd", tmp_path)
