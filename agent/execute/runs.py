@@ -1,0 +1,126 @@
+"""One run: `python experiment.py --out_dir=run_i` in the workspace, then its score from the weights it saved."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.local import Result, run, tail
+from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.report.compare import compare, primary
+from agent.report.results import load_result
+from agent.state import Run
+from agent.workspace import EXPERIMENT
+
+FEEDBACK = 1500
+
+
+def execute(campaign: Campaign, this: Run) -> None:
+    """Train the SAE of a run; what the command prints is in `run_i/log.txt`, whatever ends it.
+
+    Args:
+        campaign: The campaign.
+        this: The run, its newest edit not yet started.
+    """
+    folder = campaign.workspace.run_dir(this.number)
+    # Left by a launcher that was killed: that attempt is the one that is repeated.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
+    with progress_file() as progress, campaign.screen.step(f"run {this.number}: training", progress) as tick:
+        result = run(
+            [sys.executable, EXPERIMENT, f"--out_dir={folder.name}"],
+            cwd=campaign.workspace.path,
+            env=environment(campaign, campaign.profile.baselines.seeds[0], progress),
+            log=folder / "log.txt",
+            seconds=limit,
+            tick=tick,
+        )
+    if not result.ok:
+        _fail(campaign, this, result.reason(limit), result)
+    elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
+        _fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
+    else:
+        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2))
+
+
+def score(campaign: Campaign, this: Run) -> None:
+    """Score the SAE that a run saved, in a process that never imports the workspace's code.
+
+    Args:
+        campaign: The campaign.
+        this: The run, trained.
+    """
+    folder = campaign.workspace.run_dir(this.number)
+    what = f"run {this.number}: scoring"
+    result = evaluate(campaign, [folder], folder / "evaluate.log", what)
+    if not result.ok:
+        _fail(
+            campaign, this, f"its SAE can't be scored: {result.reason(campaign.profile.limits.score_seconds)}", result
+        )
+        return
+    scored = load_result(folder, folder.name)
+    comparison = compare(scored, primary(scored, campaign.baselines))
+    verdicts = {row.metric: row.verdict for row in comparison.rows if row.value.headline}
+    campaign.record("scored", run=this.number, seconds=round(result.seconds, 2), sae=scored.weights, verdicts=verdicts)
+
+
+def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> Result:
+    """Score run folders with `python -m lab.evaluate`, one process for all of them.
+
+    Args:
+        campaign: The campaign.
+        folders: Run folders that hold an SAE.
+        log: Where the output goes.
+        what: The step, in words.
+
+    Returns:
+        How the scoring ended.
+    """
+    evals = campaign.settings.evals or campaign.profile.default_evals
+    arguments = [*map(str, folders), "--profile", str(campaign.profile.path), "--evals", ",".join(evals)]
+    if campaign.settings.device:
+        arguments += ["--device", campaign.settings.device]
+    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
+        return run(
+            lab_command("lab.evaluate", *arguments),
+            cwd=folders[0],
+            env=environment(campaign, progress=progress),
+            log=log,
+            seconds=campaign.profile.limits.score_seconds * len(folders),
+            tick=tick,
+        )
+
+
+def require(result: Result, what: str, limit: float) -> None:
+    """Stop the campaign when a step that is not the model's doing failed.
+
+    Raises:
+        AgentError: With the last line of the output.
+    """
+    if not result.ok:
+        last = (tail(result.log).splitlines() or ["no output"])[-1]
+        raise AgentError(f"{what} failed ({result.reason(limit)}): {last}; the whole output is in {result.log}")
+
+
+def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
+    """Keep what a failed attempt left, and say what happened in a form that fits into a prompt."""
+    assert this.last is not None
+    folder = campaign.workspace.run_dir(this.number)
+    output = tail(result.log, FEEDBACK - len(reason) - 2)
+    kept = folder.with_name(f"{folder.name}_failed_{this.last.number}")
+    shutil.rmtree(kept, ignore_errors=True)
+    folder.rename(kept)
+    campaign.record(
+        "failed",
+        run=this.number,
+        attempt=this.last.number,
+        reason=reason,
+        output=output,
+        seconds=round(result.seconds, 2),
+        kept=kept.name,
+    )
+    if this.last.number >= campaign.settings.attempts:
+        campaign.record("given_up", run=this.number, reason=f"failed {this.last.number} times, last: {reason}")
+    campaign.screen.say(f"  run {this.number}, attempt {this.last.number}: [red]failed[/red], {reason}")

@@ -1,0 +1,240 @@
+"""The command line: `python -m agent.launch --idea NAME`.
+
+Only the standard library is imported before the arguments are known to be good, so that `--help` answers at once.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from agent.campaign import Campaign
+    from agent.screen import Screen
+    from agent.settings import Settings
+    from agent.workspace import Workspace
+    from lab.settings import Profile
+
+ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, resume or list.
+
+    Args:
+        argv: The arguments; those of the process when None.
+
+    Returns:
+        The exit code: 0 when the campaign is done, 2 for a wrong call or something only the user can mend, 3 when a
+        budget stopped it, 130 when the user did.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.list:
+            return _list(arguments.ideas)
+        return _launch(arguments)
+    except AgentError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    from agent.campaign import Campaign
+    from agent.loop import run_campaign
+    from agent.models.base import BudgetExceeded
+    from agent.screen import Screen
+    from agent.workspace import Workspace
+    from lab.errors import LabError
+
+    screen = Screen("json" if arguments.json else "quiet" if arguments.quiet else "rich")
+    try:
+        workspace = Workspace(arguments.resume) if arguments.resume else _new(arguments, screen)
+        campaign = Campaign(workspace, screen, ROOT)
+        with workspace.lock():
+            if arguments.resume:
+                _resume(campaign, arguments)
+            # A scheduler's or a shell's polite signal stops as cleanly as Ctrl-C does.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            try:
+                run_campaign(campaign)
+            except KeyboardInterrupt:
+                return _stopped(campaign, "stopped by the user", INTERRUPTED)
+            except BudgetExceeded as error:
+                return _stopped(campaign, str(error), 3)
+            except (AgentError, LabError) as error:
+                campaign.record("stopped", reason=str(error))
+                raise AgentError(f"{error} (resume with: {_resume_command(campaign)})") from error
+            _show_end(campaign)
+        return 0
+    except LabError as error:
+        raise AgentError(str(error)) from error
+
+
+def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
+    """Check everything that can be wrong, then make the workspace."""
+    from agent.idea import load_idea
+    from agent.models import choose
+    from agent.workspace import Workspace
+    from lab.settings import load_profile
+
+    if not arguments.idea:
+        raise AgentError("no idea was named: give --idea NAME, or --list to see them")
+    idea = load_idea(arguments.idea, arguments.ideas)
+    profile = load_profile(arguments.profile)
+    script = arguments.ideas / f"{idea.Name}.script.jsonl"
+    if arguments.model == "script":
+        if not script.is_file():
+            raise AgentError(f"the idea {idea.Name} has no scripted campaign ({script}); give another --model")
+        choice = choose(f"replay:{script}")
+    else:
+        choice = choose(arguments.model, script=script if script.is_file() else None)
+    if choice.provider == "replay" and not Path(choice.name).is_file():
+        raise AgentError(f"no file to replay at {choice.name}: give --model replay:PATH the path of a transcript.jsonl")
+    if arguments.editor == "aider":
+        from agent.editors.aider import find_aider
+
+        find_aider()
+    settings = _settings(arguments, _spec(choice.provider, choice.name, choice.base_url), str(profile.path))
+    workspace = Workspace.create(idea, settings.model_dump(mode="json"), arguments.runs)
+    screen.say(f"[bold]{idea.Title}[/bold]")
+    screen.say(f"  {choice.said}")
+    screen.say(f"  workspace {workspace.path}")
+    _show_plan(screen, profile, settings)
+    return workspace
+
+
+def _show_plan(screen: "Screen", profile: "Profile", settings: "Settings") -> None:
+    """How long it will take, from the profile's own figures and what the cache holds already."""
+    from agent.screen import duration
+
+    expected = profile.expected
+    baselines = len(profile.baselines.architectures) * len(profile.baselines.seeds)
+    first = expected.setup_seconds + baselines * expected.run_seconds
+    each = expected.run_seconds
+    screen.say(
+        f"  up to {settings.max_runs} runs of about {duration(each)} each; the first time, also the set-up and "
+        f"{baselines} baseline runs: about {duration(first)} on {expected.machine}"
+    )
+
+
+def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Settings":
+    from pydantic import ValidationError
+
+    from agent.settings import Settings
+
+    given = {
+        "profile": profile,
+        "model": model,
+        "editor": arguments.editor,
+        "max_runs": arguments.max_runs,
+        "run_seconds": arguments.time_limit,
+        "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
+        "device": arguments.device,
+        "budget_usd": arguments.budget_usd,
+        "budget_tokens": arguments.budget_tokens,
+    }
+    try:
+        return Settings.model_validate({key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the settings"
+        raise AgentError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
+
+
+def _spec(provider: str, name: str, base_url: str) -> str:
+    return f"{provider}:{Path(name).resolve() if provider == 'replay' else name}" + (f"@{base_url}" if base_url else "")
+
+
+def _resume(campaign: "Campaign", arguments: argparse.Namespace) -> None:
+    """Take up a campaign; budgets, model and the number of runs may be given anew."""
+    state = campaign.state
+    changed = {
+        "max_runs": arguments.max_runs,
+        "budget_usd": arguments.budget_usd,
+        "budget_tokens": arguments.budget_tokens,
+        "run_seconds": arguments.time_limit,
+    }
+    changed = {key: value for key, value in changed.items() if value is not None}
+    if arguments.model != "auto":
+        from agent.models import choose
+
+        choice = choose(arguments.model)
+        changed["model"] = _spec(choice.provider, choice.name, choice.base_url)
+    if changed:
+        campaign.record("settings", settings={**state.settings.model_dump(mode="json"), **changed})
+    campaign.record("resumed")
+    campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
+
+
+def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
+    campaign.record("stopped", reason=reason)
+    sys.stderr.write(f"{reason}; everything so far is kept. Go on with: {_resume_command(campaign)}\n")
+    return code
+
+
+def _resume_command(campaign: "Campaign") -> str:
+    return f"python -m agent.launch --resume {campaign.workspace.path}"
+
+
+def _show_end(campaign: "Campaign") -> None:
+    from agent.report.tables import final_table
+
+    state = campaign.state
+    path = campaign.workspace.path
+    columns, rows = final_table(campaign)
+    campaign.screen.table(campaign.idea.Title, columns, rows)
+    if campaign.settings.model.startswith("replay:"):
+        campaign.screen.say("  The replies were scripted; the numbers were measured here.")
+    figures = list((state.figures or {}).get("figures", {}))
+    campaign.screen.result(
+        f"  notes {path / 'notes.txt'}\n  figures {path / 'figures'} ({len(figures)})\n  changes git -C {path} log -p",
+        {"workspace": str(path), "runs": len(state.runs), "scored": len(state.scored), "figures": figures},
+    )
+
+
+def _list(folder: Path) -> int:
+    from agent.idea import list_ideas, load_idea
+
+    for name in list_ideas(folder):
+        sys.stdout.write(f"{name}\n    {load_idea(name, folder).Title}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m agent.launch",
+        description="Have a language model try an idea for a sparse autoencoder: edit, gate, run, score, record.",
+    )
+    parser.add_argument("--idea", metavar="NAME", help="an idea of the ideas folder, without .json")
+    parser.add_argument("--list", action="store_true", help="show the ideas and stop")
+    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a campaign that was stopped")
+    parser.add_argument(
+        "--model",
+        default="auto",
+        help="anthropic:NAME, openai:NAME, openai:NAME@BASE_URL, replay:PATH, script (the idea's own script), or auto "
+        "(default): Anthropic if its key is set, else OpenAI if its key is set, else the script",
+    )
+    parser.add_argument(
+        "--profile", default="smollm2", help="a bundled profile or the path of a .toml (default: smollm2)"
+    )
+    parser.add_argument("--editor", default="blocks", choices=("blocks", "aider"), help="who applies the edits")
+    parser.add_argument("--max-runs", type=int, metavar="N", help="the most runs (default: 10)")
+    parser.add_argument("--evals", metavar="LIST", help="evaluations, with commas (default: the profile's)")
+    parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
+    parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before a call once this much is spent")
+    parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before a call once this many are used")
+    parser.add_argument("--ideas", type=Path, default=ROOT / "ideas", help="the folder of ideas")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder that campaigns are made in")
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--quiet", action="store_true", help="only the result and errors")
+    style.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

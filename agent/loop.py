@@ -1,0 +1,51 @@
+"""The loop: look at where the campaign stands, do the next step, write down what happened, until it is done.
+
+Every step ends with an event in the ledger, and the next step is a pure function of those events (`agent.state`). So a
+campaign that was stopped, or killed, anywhere goes on by being started again.
+"""
+
+from collections.abc import Callable
+
+from agent.campaign import Campaign
+from agent.execute.baselines import make_baselines
+from agent.execute.runs import execute, score
+from agent.notes import write_notes
+from agent.propose import propose
+from agent.report.plots import edit_plots, make_plots
+from agent.state import Run, Step, next_step
+
+
+def run_campaign(campaign: Campaign) -> None:
+    """Go on with a campaign until it is done.
+
+    Args:
+        campaign: A new one, or one that was stopped.
+
+    Raises:
+        AgentError: Something that only the user can mend; what was done is kept, and `--resume` goes on.
+        KeyboardInterrupt: The user stopped it; the same holds.
+    """
+    while True:
+        step, run = next_step(campaign.state)
+        if step == "done":
+            return
+        if run is not None:
+            _ABOUT_A_RUN[step](campaign, run)
+        else:
+            _ABOUT_ALL[step](campaign)
+        write_notes(campaign, commit=step in ("baselines", "score", "plot"))
+
+
+def finish(campaign: Campaign) -> None:
+    """Close the notes; the last event of a campaign."""
+    write_notes(campaign, commit=True)
+    campaign.record("completed", runs=len(campaign.state.runs), scored=len(campaign.state.scored))
+
+
+_ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {"propose": propose, "execute": execute, "score": score}
+_ABOUT_ALL: dict[Step, Callable[[Campaign], None]] = {
+    "baselines": make_baselines,
+    "plot_edit": edit_plots,
+    "plot": make_plots,
+    "finish": finish,
+}

@@ -1,0 +1,161 @@
+"""`notes.txt`: everything that happened, written by the loop from the ledger and the results, never edited."""
+
+from typing import Any
+
+from agent.campaign import Campaign
+from agent.files import write_atomically
+from agent.prompt import render
+from agent.report.tables import columns, comparison_of, headlines, metric_table, outcomes, sign, told
+from agent.state import Run
+from agent.workspace import EXPERIMENT
+
+NAME = "notes.txt"
+
+
+def write_notes(campaign: Campaign, commit: bool) -> None:
+    """Write the notes anew; the same events give the same text.
+
+    Args:
+        campaign: The campaign.
+        commit: Whether the workspace is committed with them.
+    """
+    state = campaign.state
+    if state.baselines is None:
+        return
+    text = render(
+        "notes.txt.j2",
+        idea=campaign.idea.model_dump(),
+        scripted=_scripted(campaign),
+        baselines=bool(campaign.baselines),
+        setting=_setting(campaign),
+        baseline_table=_baseline_table(campaign),
+        seeds=len(campaign.profile.baselines.seeds),
+        runs=[_section(campaign, run) for run in state.runs],
+        ended=_ended(campaign),
+        closing=told(campaign, state.closing),
+        figures=(state.figures or {}).get("figures", {}),
+    )
+    write_atomically(campaign.workspace.path / NAME, text)
+    if commit:
+        newest = state.runs[-1] if state.runs else None
+        about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
+        campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}")
+
+
+def _scripted(campaign: Campaign) -> str:
+    if campaign.settings.model.startswith("replay:"):
+        return "The replies of this campaign were written beforehand (a script); its numbers were measured here.\n"
+    return f"Model: {campaign.settings.model}\n"
+
+
+def _setting(campaign: Campaign) -> str:
+    profile, record = campaign.profile, next(iter(campaign.baselines.values())).runs[0].training
+    return (
+        f"Profile {profile.name}: {profile.subject.name}, residual stream after layer {profile.subject.layer}; "
+        f"d_sae {profile.training.d_sae}, k {profile.training.k}, {record.get('tokens')} training tokens in "
+        f"{record.get('steps')} steps of {record.get('batch_size')}; trained on {record.get('device')}.\n"
+    )
+
+
+def _baseline_table(campaign: Campaign) -> str:
+    groups = campaign.baselines
+    rows = [["metric", "", *groups]]
+    for name in headlines(campaign):
+        values = [group.lookup(name) for group in groups.values()]
+        first = next((value for value in values if value), None)
+        if first:
+            rows.append([name, sign(first), *(str(value) if value else "" for value in values)])
+    return columns(rows)
+
+
+def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
+    scored = run.status == "scored"
+    comparison = comparison_of(campaign, campaign.result(run.number)) if scored else None
+    last = run.last
+    return {
+        "number": run.number,
+        "title": last.change if last else "no edit was taken",
+        "status": _status(run),
+        "parent": _parent(campaign, run),
+        "change_diff": _diff_line(campaign, run),
+        "settings": _settings(campaign, run) if scored else "",
+        "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
+        "table": metric_table(campaign, comparison, headlines(campaign)) if comparison else "",
+        "predictions": outcomes(run, comparison) if comparison else [],
+        "prediction": told(campaign, last.prediction)
+        if last and not (comparison and last.predictions)
+        else _why(campaign, run),
+        "troubles": _troubles(run),
+        "analysis": told(campaign, run.analysis),
+    }
+
+
+def _status(run: Run) -> str:
+    if run.status == "scored" and run.last and run.last.ran and run.last.score:
+        return f"scored; training {run.last.ran['seconds']:.0f} s, scoring {run.last.score['seconds']:.0f} s"
+    return f"{run.status}; {run.given_up}" if run.given_up else run.status
+
+
+def _why(campaign: Campaign, run: Run) -> str:
+    """What a prediction says besides its metric lines."""
+    if run.last is None:
+        return ""
+    named = {said.metric for said in run.last.predictions}
+    lines = [
+        line for line in run.last.prediction.splitlines() if not any(line.strip().startswith(name) for name in named)
+    ]
+    return told(campaign, "\n".join(lines).strip())
+
+
+def _parent(campaign: Campaign, run: Run) -> str:
+    """What a run's code was changed from: the last run that worked, through all its attempts."""
+    before = [other for other in campaign.state.scored if other.number < run.number]
+    return f"run_{before[-1].number}" if before else "the template"
+
+
+def _diff_line(campaign: Campaign, run: Run) -> str:
+    if run.last is None:
+        return ""
+    first = run.attempts[0].parent
+    diff = campaign.workspace.diff(first, run.last.commit, (EXPERIMENT,)).splitlines()
+    added = sum(line.startswith("+") and not line.startswith("+++") for line in diff)
+    removed = sum(line.startswith("-") and not line.startswith("---") for line in diff)
+    return f"{EXPERIMENT}, {added} lines added, {removed} removed (git diff {first[:8]} {run.last.commit[:8]})"
+
+
+def _settings(campaign: Campaign, run: Run) -> str:
+    """The settings that differ from the baseline's, or that only this run has."""
+    record = campaign.result(run.number).training
+    base = next(iter(campaign.baselines.values())).runs[0].training.get("settings", {})
+    changed = {key: value for key, value in record.get("settings", {}).items() if base.get(key) != value}
+    text = ", ".join(f"{key}={value}" for key, value in changed.items())
+    return text or "as the baseline's"
+
+
+def _troubles(run: Run) -> list[str]:
+    lines = [f"a reply was refused ({refusal.kind}): {_first_line(refusal.feedback)}" for refusal in run.refused]
+    for attempt in run.attempts:
+        if attempt.failure:
+            last = _last_line(attempt.failure["output"])
+            kept = f"{attempt.failure['kept']}/log.txt"
+            lines.append(
+                f"attempt {attempt.number} ({attempt.change}) failed: {attempt.failure['reason']}; {last} ({kept})"
+            )
+    return lines
+
+
+def _ended(campaign: Campaign) -> str:
+    state = campaign.state
+    if state.ended:
+        return f"{len(state.scored)} of {len(state.runs)} runs were scored; {state.ended}."
+    if len(state.runs) >= state.settings.max_runs and state.open_run is None:
+        return f"{len(state.scored)} of {len(state.runs)} runs were scored; all runs allowed were made."
+    return ""
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0][:200]
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1][:200]

@@ -1,0 +1,100 @@
+"""What the model is asked: built afresh from the state at every turn, so that turn ten costs what turn one did."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from agent.campaign import Campaign
+from agent.references import fill
+from agent.report.tables import detail, one_line_table
+from agent.state import Run
+from agent.workspace import EXPERIMENT, PLOT
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+ARROWS = "(+) higher is better, (-) lower is better; means over seeds for the baselines"
+REPLY_SHOWN = 6000
+
+
+def turn_prompt(campaign: Campaign, this: Run) -> tuple[str, str]:
+    """The question for a run's next edit.
+
+    Args:
+        campaign: The campaign.
+        this: The run; its refusals and failures say what the question is.
+
+    Returns:
+        The fixed part, the same in every turn of a campaign, and the part of this turn.
+    """
+    state = campaign.state
+    settings = campaign.settings
+    scored = [run for run in state.scored if run.number < this.number]
+    before = state.runs[this.number - 2] if this.number > 1 else None
+    prompt = render(
+        "turn.md.j2",
+        number=this.number,
+        max_runs=settings.max_runs,
+        attempts=settings.attempts,
+        arrows=ARROWS,
+        table=one_line_table(campaign, [run for run in state.runs if run.number < this.number]),
+        last=detail(campaign, scored[-1]) if scored else "",
+        code=campaign.workspace.read(EXPERIMENT),
+        feedback=this.refusals[-1].feedback if this.refusals else "",
+        reply=this.refusals[-1].reply[:REPLY_SHOWN] if this.refusals else "",
+        failure=this.last.failure if this.last else None,
+        given_up=before.given_up if before else "",
+    )
+    return system_prompt(campaign), prompt
+
+
+def plot_prompt(campaign: Campaign) -> tuple[str, str]:
+    """The question that closes a campaign: its analysis, and edits of the plots."""
+    state = campaign.state
+    prompt = render(
+        "plots.md.j2",
+        arrows=ARROWS,
+        table=one_line_table(campaign, state.runs),
+        code=campaign.workspace.read(PLOT),
+        feedback=state.plot_refusals[-1].feedback if state.plot_refusals else "",
+        failure=state.plot_failures[-1] if state.plot_failures else None,
+    )
+    return system_prompt(campaign), prompt
+
+
+def system_prompt(campaign: Campaign) -> str:
+    """The fixed part: the idea, the rules and the shape of a reply."""
+    seconds = [run.training.get("seconds") for group in campaign.baselines.values() for run in group.runs]
+    known = [float(value) for value in seconds if value]
+    return render(
+        "system.md.j2",
+        idea=campaign.idea,
+        profile=campaign.profile,
+        limit=f"{campaign.settings.run_seconds or campaign.profile.limits.run_seconds:.0f}",
+        baseline_seconds=f"{max(known):.0f}" if known else "",
+        max_runs=campaign.settings.max_runs,
+        attempts=campaign.settings.attempts,
+    )
+
+
+def filled(campaign: Campaign, text: str) -> str:
+    """A text of the model with its references filled in."""
+    return fill(text, campaign.lookup)
+
+
+def render(template: str, **values: Any) -> str:
+    """A text made from one of the templates in `agent/prompts/`."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("agent", "prompts"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )

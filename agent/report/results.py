@@ -1,0 +1,168 @@
+"""Reads what a run left behind: its scores, its training record, and groups of baselines over seeds."""
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.errors import AgentError
+
+Better = Literal["higher", "lower"] | None
+
+
+@dataclass(frozen=True)
+class Value:
+    """One score, with its direction and unit; `sd` and `n` when it is a mean over seeds."""
+
+    value: float
+    better: Better = None
+    unit: str = ""
+    headline: bool = False
+    sd: float | None = None
+    n: int = 1
+
+    def __str__(self) -> str:
+        text = shown(self.value)
+        if self.sd is not None and self.n > 1:
+            text += f" ± {shown_spread(self.sd, self.value)}"
+        return f"{text} {self.unit}".strip()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The scores and the training record of one run.
+
+    Args:
+        name: For example `run_3` or `topk_seed0`.
+        metrics: From `core.explained_variance` and so on to its value.
+        training: The training record as the lab wrote it; its `curves` are left out.
+        weights: The hash of the scored artifact.
+        evaluator: The parts of the evaluator's keys that must be equal for two results to be compared.
+    """
+
+    name: str
+    metrics: dict[str, Value]
+    training: dict[str, Any]
+    weights: str
+    evaluator: dict[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        """`topk`, `relu` or what the run called its own."""
+        return str(self.training.get("architecture", ""))
+
+    def lookup(self, name: str) -> Value | None:
+        """A metric, or `settings.NAME`, `training.NAME`; None when there is no such number."""
+        if name in self.metrics:
+            return self.metrics[name]
+        part, _, key = name.partition(".")
+        table = self.training.get("settings", {}) if part == "settings" else self.training if part == "training" else {}
+        number = table.get(key)
+        return Value(float(number)) if isinstance(number, int | float) and not isinstance(number, bool) else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of the same code that differ in their seed."""
+
+    name: str
+    runs: tuple[RunResult, ...]
+
+    def lookup(self, name: str) -> Value | None:
+        """The mean over the seeds, with its standard deviation; None when a seed lacks it."""
+        values = [run.lookup(name) for run in self.runs]
+        if not values or any(value is None for value in values):
+            return None
+        known = [value for value in values if value is not None]
+        numbers = [value.value for value in known]
+        sd = statistics.stdev(numbers) if len(numbers) > 1 else None
+        first = known[0]
+        return Value(statistics.fmean(numbers), first.better, first.unit, first.headline, sd, len(numbers))
+
+    @property
+    def metrics(self) -> dict[str, Value]:
+        """All metrics that every seed has."""
+        found = {name: self.lookup(name) for name in self.runs[0].metrics}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def load_result(run_dir: Path, name: str | None = None) -> RunResult:
+    """Read a run's results and training record.
+
+    Args:
+        run_dir: Its folder.
+        name: What it is called; the folder's name by default.
+
+    Returns:
+        The result.
+
+    Raises:
+        AgentError: A file is missing or damaged.
+    """
+    results, training = (_read(run_dir / file) for file in ("results.json", "training.json"))
+    metrics: dict[str, Value] = {}
+    evaluator: dict[str, Any] = {}
+    try:
+        for eval_name, entry in results["entries"].items():
+            evaluator[eval_name] = {key: value for key, value in entry["key"].items() if key != "sae"}
+            for metric, score in entry["metrics"].items():
+                number = float("nan") if score["value"] is None else float(score["value"])
+                headline = bool(score.get("headline", False))
+                metrics[f"{eval_name}.{metric}"] = Value(number, score["better"], score.get("unit", ""), headline)
+        training = {key: value for key, value in training.items() if key != "curves"}
+        return RunResult(name or run_dir.name, metrics, training, str(results["sae"]), evaluator)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AgentError(f"{run_dir / 'results.json'} is damaged ({error!r}); score the run again") from error
+
+
+def load_baselines(run_0: Path) -> dict[str, Group]:
+    """The baselines of a campaign, by architecture.
+
+    Args:
+        run_0: The folder that holds `topk_seed0`, `relu_seed0` and so on.
+
+    Returns:
+        One group for each architecture, TopK first.
+    """
+    groups: dict[str, list[RunResult]] = {}
+    for folder in sorted(path for path in run_0.glob("*_seed*") if path.is_dir()):
+        groups.setdefault(folder.name.rpartition("_seed")[0], []).append(load_result(folder))
+    names = sorted(groups, key=lambda name: (name != "topk", name))
+    return {name: Group(name, tuple(groups[name])) for name in names}
+
+
+def shown(number: float) -> str:
+    """A number with four significant digits, as people write it."""
+    if math.isnan(number) or math.isinf(number):
+        return str(number)
+    if number == int(number) and abs(number) < 1e6:
+        return str(int(number))
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    if abs(number) < 1e-4:
+        return f"{number:.2e}"
+    return f"{number:#.4g}".rstrip(".")
+
+
+def shown_spread(sd: float, mean: float) -> str:
+    """A standard deviation at the decimals of its mean."""
+    text = shown(mean)
+    if "e" in text or sd == 0 or "." not in text:
+        return shown(sd) if sd else "0"
+    decimals = len(text.partition(".")[2])
+    rounded = f"{sd:.{decimals}f}"
+    return rounded if float(rounded) else f"{sd:.1g}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AgentError(f"cannot read {path}: {error.strerror}; score the run again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AgentError(f"{path} is damaged ({error}); score the run again") from error
+    if not isinstance(data, dict):
+        raise AgentError(f"{path} is damaged (no JSON object); score the run again")
+    return data

@@ -1,0 +1,126 @@
+"""What the user sees: lines, progress bars with time left, tables; or JSON lines; or only what went wrong."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Style = Literal["rich", "quiet", "json"]
+Tick = Callable[[], None]
+
+
+class Bar(Protocol):
+    """Where the state of a step is drawn."""
+
+    def update(self, what: str, done: float, total: float | None) -> None: ...
+
+
+class Screen:
+    """Speaks to the user in one of three styles.
+
+    Args:
+        style: `rich` for people, `quiet` for only the result and errors, `json` for a line of JSON for each event.
+    """
+
+    def __init__(self, style: Style = "rich") -> None:
+        from rich.console import Console
+
+        self.style = style
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if self.style == "rich":
+            self.console.print(text)
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        """An event of the ledger, for programs."""
+        if self.style == "json":
+            sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
+            sys.stdout.flush()
+
+    def result(self, text: str, data: dict[str, Any]) -> None:
+        """What the command was for: shown in each style."""
+        if self.style == "json":
+            self.event("result", data)
+        else:
+            self.console.print(text)
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        """A table for people."""
+        if self.style != "rich":
+            return
+        from rich.box import SIMPLE
+        from rich.table import Table
+
+        table = Table(title=title, box=SIMPLE, title_justify="left", title_style="bold")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+    @contextmanager
+    def step(self, what: str, progress: Path | None = None, expected: float | None = None) -> Iterator[Tick]:
+        """Show a step while it goes on.
+
+        Args:
+            what: The step, in words.
+            progress: The file in which the lab says how far it is (`SAE_LAB_PROGRESS`).
+            expected: About how many seconds it takes, shown where the lab says nothing.
+
+        Yields:
+            A function to call now and then; it draws what the progress file says.
+        """
+        if self.style != "rich":
+            yield lambda: None
+            return
+        started = time.monotonic()
+        if not self.console.is_terminal:
+            about = f" (about {duration(expected)})" if expected else ""
+            self.console.print(f"  {what}{about} ...")
+            yield lambda: None
+            self.console.print(f"  {what}: done in {duration(time.monotonic() - started)}")
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            task = bars.add_task(what, total=expected)
+
+            def tick() -> None:
+                told = _read(progress)
+                if told and told.get("total"):
+                    bars.update(
+                        task, description=f"{what}: {told['what']}", completed=told["done"], total=told["total"]
+                    )
+                elif expected:
+                    bars.update(task, completed=min(time.monotonic() - started, expected * 0.99), total=expected)
+
+            yield tick
+        self.console.print(f"  {what}: done in {duration(time.monotonic() - started)}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _read(progress: Path | None) -> dict[str, Any] | None:
+    try:
+        return json.loads(progress.read_text()) if progress else None
+    except (OSError, json.JSONDecodeError):
+        return None

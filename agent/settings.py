@@ -1,0 +1,39 @@
+"""The settings of a campaign: given on the command line, kept in the ledger's first event."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """What bounds a campaign.
+
+    Args:
+        profile: The lab's profile, a bundled name or the path of a TOML file.
+        model: Who answers, for example `anthropic:NAME` or `replay:PATH`.
+        editor: Who applies the edits: our own `blocks`, or `aider` under the same gate.
+        max_runs: The most runs that are made.
+        tries: The most refused replies of one kind (format, lint, same code …) before a run is given up.
+        attempts: The most times one run is started, its failures mended between.
+        run_seconds: The time limit of a run; None takes the profile's.
+        evals: The evaluations that score a run; None takes the profile's.
+        device: `cpu`, `cuda`, or None for what there is.
+        budget_usd: A stop on the dollars that the model may cost.
+        budget_tokens: A stop on the tokens sent and received.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = "smollm2"
+    model: str = "auto"
+    editor: Literal["blocks", "aider"] = "blocks"
+    max_runs: Count = 10
+    tries: Count = 3
+    attempts: Count = 4
+    run_seconds: Annotated[float, Field(gt=0)] | None = None
+    evals: tuple[str, ...] | None = None
+    device: str | None = None
+    budget_usd: Annotated[float, Field(gt=0)] | None = None
+    budget_tokens: Count | None = None

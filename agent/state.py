@@ -1,0 +1,278 @@
+"""Where a campaign stands, computed from its ledger, and what comes next."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agent.ledger import Event
+from agent.reply import Prediction
+from agent.settings import Settings
+
+
+@dataclass
+class Refusal:
+    """A reply that was not taken.
+
+    Args:
+        kind: The budget it counts against: `format`, `lint`, `same`, `length` or `shape`.
+        feedback: What the model was told.
+        held: The good blocks that wait for the rest, as JSON.
+        reply: The edits as the model wrote them.
+        said: Its analysis, change and prediction, which need not be said again.
+    """
+
+    kind: str
+    feedback: str
+    held: list[Any] = field(default_factory=list)
+    reply: str = ""
+    said: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Attempt:
+    """One edit of a run that was taken, and what became of it."""
+
+    number: int
+    commit: str
+    parent: str
+    code: str
+    change: str
+    prediction: str
+    predictions: list[Prediction]
+    ran: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    score: dict[str, Any] | None = None
+
+
+@dataclass
+class Run:
+    """One numbered run: its attempts, and the replies refused on the way."""
+
+    number: int
+    attempts: list[Attempt] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    given_up: str = ""
+    analysis: str = ""
+
+    @property
+    def last(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def status(self) -> Literal["open", "scored", "failed", "refused"]:
+        """`open` until it is scored or given up."""
+        if self.last and self.last.score:
+            return "scored"
+        if self.given_up:
+            return "failed" if self.attempts else "refused"
+        return "open"
+
+
+@dataclass
+class State:
+    """A campaign as its ledger tells it."""
+
+    settings: Settings
+    idea: str
+    template: str
+    baselines: dict[str, Any] | None = None
+    runs: list[Run] = field(default_factory=list)
+    closing: str = ""
+    ended: str = ""
+    plot_edited: str = ""
+    plot_refusals: list[Refusal] = field(default_factory=list)
+    plot_failures: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] | None = None
+    calls: int = 0
+    completed: bool = False
+
+    @property
+    def open_run(self) -> Run | None:
+        """The run that is under way."""
+        return self.runs[-1] if self.runs and self.runs[-1].status == "open" else None
+
+    @property
+    def scored(self) -> list[Run]:
+        """The runs that have results."""
+        return [run for run in self.runs if run.status == "scored"]
+
+    @property
+    def base(self) -> str:
+        """The commit that the next edit starts from: the last code that worked, or the one under repair."""
+        run = self.open_run
+        if run and run.last:
+            return run.last.commit
+        scored = [run.last.commit for run in self.scored if run.last]
+        return scored[-1] if scored else self.template
+
+    def earlier_code(self) -> dict[str, str]:
+        """The code key of everything that ran, to what it was."""
+        return {attempt.code: _name(run, attempt) for run in self.runs for attempt in run.attempts}
+
+
+Step = Literal["baselines", "propose", "execute", "score", "plot_edit", "plot", "finish", "done"]
+
+
+def next_step(state: State) -> tuple[Step, Run | None]:
+    """What a campaign does next; a pure function of where it stands.
+
+    Args:
+        state: As `read_state` gives it.
+
+    Returns:
+        The step, and the run it is about, if it is about one.
+    """
+    if state.baselines is None:
+        return "baselines", None
+    if run := state.open_run:
+        if run.last is None or run.last.failure:
+            return "propose", run
+        return ("score" if run.last.ran else "execute"), run
+    if not state.ended and len(state.runs) < state.settings.max_runs:
+        return "propose", Run(len(state.runs) + 1)
+    if state.figures is None:
+        return ("plot" if state.plot_edited else "plot_edit"), None
+    return ("done" if state.completed else "finish"), None
+
+
+def exhausted(refusals: list[Refusal], tries: int) -> str:
+    """The kind of refusal whose budget is used up, or nothing."""
+    for kind, count in Counter(refusal.kind for refusal in refusals).items():
+        if count >= tries:
+            return kind
+    return ""
+
+
+def read_state(events: list[Event]) -> State:
+    """Compute where a campaign stands.
+
+    Args:
+        events: The ledger's events, the first of which is `started`.
+
+    Returns:
+        The state.
+    """
+    first = events[0].data
+    state = State(Settings.model_validate(first["settings"]), first["idea"], first["commit"])
+    for event in events[1:]:
+        _APPLY[event.kind](state, event.data)
+    return state
+
+
+def _name(run: Run, attempt: Attempt) -> str:
+    failed = f" (attempt {attempt.number}, which failed)" if attempt.failure else ""
+    return f"run_{run.number}{failed}"
+
+
+def _run(state: State, number: int) -> Run:
+    if len(state.runs) < number:
+        state.runs.append(Run(number))
+    return state.runs[number - 1]
+
+
+def _last(state: State, data: dict[str, Any]) -> Attempt:
+    return state.runs[data["run"] - 1].attempts[-1]
+
+
+def _on_settings(state: State, data: dict[str, Any]) -> None:
+    state.settings = Settings.model_validate(data["settings"])
+
+
+def _on_baselines(state: State, data: dict[str, Any]) -> None:
+    state.baselines = data
+
+
+def _on_refused(state: State, data: dict[str, Any]) -> None:
+    refusal = Refusal(**{key: data[key] for key in ("kind", "feedback", "held", "reply", "said")})
+    state.calls = data["call"]
+    if data["run"] is None:
+        state.plot_refusals.append(refusal)
+        return
+    run = _run(state, data["run"])
+    run.refusals.append(refusal)
+    run.refused.append(refusal)
+
+
+def _on_edited(state: State, data: dict[str, Any]) -> None:
+    state.calls = data["call"]
+    run = _run(state, data["run"])
+    run.refusals = []
+    predictions = [Prediction(**line) for line in data["predictions"]]
+    kept = {key: data[key] for key in ("commit", "parent", "code", "change", "prediction")}
+    run.attempts.append(Attempt(len(run.attempts) + 1, predictions=predictions, **kept))
+    _analyse(state, data["run"] - 1, data["analysis"])
+
+
+def _on_ran(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).ran = data
+
+
+def _on_failed(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).failure = data
+
+
+def _on_scored(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).score = data
+
+
+def _on_given_up(state: State, data: dict[str, Any]) -> None:
+    _run(state, data["run"]).given_up = data["reason"]
+
+
+def _on_ended(state: State, data: dict[str, Any]) -> None:
+    state.calls = data["call"]
+    state.ended = data["reason"]
+    if state.runs:
+        _analyse(state, len(state.runs), data["analysis"])
+
+
+def _on_plot_edited(state: State, data: dict[str, Any]) -> None:
+    state.calls = data["call"]
+    state.plot_edited = data["commit"]
+    state.plot_refusals = []
+    state.closing = data["analysis"] or state.closing
+
+
+def _on_plot_failed(state: State, data: dict[str, Any]) -> None:
+    state.plot_failures.append(data)
+    state.plot_edited = ""
+
+
+def _on_plotted(state: State, data: dict[str, Any]) -> None:
+    state.figures = data
+
+
+def _on_completed(state: State, data: dict[str, Any]) -> None:
+    state.completed = True
+
+
+def _ignored(state: State, data: dict[str, Any]) -> None:
+    """Events that tell of a campaign and change nothing in it."""
+
+
+def _analyse(state: State, number: int, text: str) -> None:
+    if text and 1 <= number <= len(state.runs):
+        run = state.runs[number - 1]
+        run.analysis = f"{run.analysis}\n\n{text}".strip()
+
+
+_APPLY = {
+    "settings": _on_settings,
+    "baselines": _on_baselines,
+    "refused": _on_refused,
+    "edited": _on_edited,
+    "ran": _on_ran,
+    "failed": _on_failed,
+    "scored": _on_scored,
+    "given_up": _on_given_up,
+    "ended": _on_ended,
+    "plot_edited": _on_plot_edited,
+    "plot_failed": _on_plot_failed,
+    "plotted": _on_plotted,
+    "completed": _on_completed,
+    "stopped": _ignored,
+    "resumed": _ignored,
+    "note": _ignored,
+}

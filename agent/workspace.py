@@ -1,0 +1,229 @@
+"""The folder of one campaign: a copy of the template, a git repository of its own, and what the runs leave in it."""
+
+import ast
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError
+from agent.files import sha256, write_atomically
+from agent.idea import Idea
+from agent.ledger import Ledger
+
+if TYPE_CHECKING:
+    from git import Repo
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "templates" / "sae_experiment"
+RUNS = ROOT / "runs"
+EXPERIMENT = "experiment.py"
+PLOT = "plot.py"
+EDITABLE = (EXPERIMENT, PLOT)
+
+# Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
+IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\n.lock\n__pycache__/\n"
+
+# What people leave in the template's folder when they run it there.
+LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*")
+
+
+class Workspace:
+    """One campaign's folder.
+
+    Args:
+        path: The folder, made by `create`.
+
+    Raises:
+        AgentError: The folder is not a campaign's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        missing = [
+            name for name in (EXPERIMENT, PLOT, "idea.json", "ledger.jsonl", ".git") if not (path / name).exists()
+        ]
+        if missing:
+            raise AgentError(f"{path} is not a campaign's folder: {missing[0]} is missing; give a folder under runs/")
+        self.ledger = Ledger(self.path / "ledger.jsonl")
+
+    @classmethod
+    def create(
+        cls, idea: Idea, settings: dict[str, object], runs: Path = RUNS, template: Path = TEMPLATE
+    ) -> "Workspace":
+        """Make the folder of a new campaign; nothing is left behind when a step fails.
+
+        Args:
+            idea: What is to be tried.
+            settings: The campaign's settings, for the ledger.
+            runs: The folder that holds all campaigns.
+            template: The folder that is copied.
+
+        Returns:
+            The workspace, its first commit made.
+
+        Raises:
+            AgentError: No git, no space, no right to write, or no template.
+        """
+        _require_git()
+        if not (template / EXPERIMENT).is_file():
+            raise AgentError(f"the template {template} has no {EXPERIMENT}; restore the folder")
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            half_made = Path(tempfile.mkdtemp(prefix=".new_", dir=runs))
+        except OSError as error:
+            raise AgentError(f"cannot make a folder in {runs}: {error.strerror}") from error
+        try:
+            shutil.copytree(
+                template,
+                half_made,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*"),
+            )
+            write_atomically(half_made / "idea.json", idea.model_dump_json(indent=2) + "\n")
+            write_atomically(half_made / ".gitignore", IGNORED)
+            commit = _first_commit(half_made, idea)
+            Ledger(half_made / "ledger.jsonl").append("started", idea=idea.Name, commit=commit, settings=settings)
+            half_made.chmod(0o755)
+            return cls(_take_free_name(half_made, runs, idea.Name))
+        except (OSError, shutil.Error) as error:
+            raise AgentError(f"cannot make the workspace in {runs}: {error}") from error
+        finally:
+            shutil.rmtree(half_made, ignore_errors=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one launcher.
+
+        Raises:
+            AgentError: Another launcher holds it; its process number is named.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise AgentError(f"{self.path} is in use by process {holder}; wait for it or stop it") from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def read(self, name: str) -> str:
+        """The text of a file of the workspace."""
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def run_dir(self, number: int) -> Path:
+        """Where run `number` leaves its log, weights and results."""
+        return self.path / f"run_{number}"
+
+    def baseline_dirs(self, architecture: str | None = None) -> list[Path]:
+        """The baselines' run folders, one a seed, of one architecture or of all."""
+        return sorted(path for path in self.run_dir(0).glob(f"{architecture or '*'}_seed*") if path.is_dir())
+
+    def restore(self, commit: str, names: tuple[str, ...] = EDITABLE) -> None:
+        """Put files back as they were in a commit."""
+        self._repo.git.checkout(commit, "--", *names)
+
+    @property
+    def head(self) -> str:
+        """The hash of the newest commit."""
+        return self._repo.head.commit.hexsha
+
+    def at(self, commit: str, name: str) -> str:
+        """The text of a file as it was in a commit."""
+        return str(self._repo.git.show(f"{commit}:{name}", strip_newline_in_stdout=False))
+
+    def commit(self, message: str) -> str:
+        """Commit everything that is tracked, and return the commit's hash; no change gives the current one."""
+        repo = self._repo
+        repo.git.add("--all")
+        if repo.index.diff("HEAD"):
+            repo.git.commit("--quiet", "--message", message)
+        return repo.head.commit.hexsha
+
+    def diff(self, old: str, new: str, names: tuple[str, ...] = EDITABLE) -> str:
+        """The git diff of files between two commits."""
+        return str(self._repo.git.diff(old, new, "--", *names))
+
+    def code_key(self) -> str:
+        """A hash of what the experiment does: its syntax tree without comments, docstrings and layout.
+
+        Raises:
+            SyntaxError: The file does not parse.
+        """
+        return code_key(self.read(EXPERIMENT))
+
+    @property
+    def _repo(self) -> "Repo":
+        from git import Repo
+
+        return Repo(self.path)
+
+
+def code_key(source: str) -> str:
+    """A hash of a program's syntax tree, without comments, docstrings and layout.
+
+    Args:
+        source: Python source text.
+
+    Returns:
+        The same text for programs that differ in nothing that runs.
+
+    Raises:
+        SyntaxError: The source does not parse.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return sha256(ast.dump(tree))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _require_git() -> None:
+    if shutil.which("git") is None:
+        raise AgentError("git is not installed; install it (on Debian: apt install git)")
+
+
+def _first_commit(folder: Path, idea: Idea) -> str:
+    from git import Repo
+
+    with Repo.init(folder, initial_branch="main") as repo:
+        # Of the campaign's own: a machine without a git identity, or with hooks and signing, works the same.
+        with repo.config_writer() as config:
+            config.set_value("user", "name", "SAE Scientist")
+            config.set_value("user", "email", "sae-scientist@localhost")
+            config.set_value("commit", "gpgsign", "false")
+            config.set_value("core", "hooksPath", os.devnull)
+        repo.git.add("--all")
+        repo.git.commit("--quiet", "--message", f"Template and idea: {idea.Title}")
+        return repo.head.commit.hexsha
+
+
+def _take_free_name(half_made: Path, runs: Path, name: str) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for extra in ("", *(f"-{n}" for n in range(2, 1000))):
+        target = runs / f"{stamp}{extra}_{name}"
+        try:
+            half_made.rename(target)
+            return target
+        except OSError:
+            if not target.exists():
+                raise
+    raise AgentError(f"no free folder name in {runs} for {name}; remove old campaigns")

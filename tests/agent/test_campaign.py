@@ -1,0 +1,241 @@
+"""The whole scripted campaign on the real small model: history, notes, tables, ledger, figures, stopping and resuming."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.ledger import Ledger
+from agent.state import next_step, read_state
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "profiles" / "tiny.toml"
+IDEA = "hierarchical_orthogonal_sae"
+
+
+def launch(*arguments, cwd=None, **kwargs):
+    command = [sys.executable, "-m", "agent.launch", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=600, check=False, **kwargs)
+
+
+def git(folder, *arguments):
+    return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """The tiny profile's model, activations and evaluation set-up, made once."""
+    command = [sys.executable, "-m", "lab.prepare", "--profile", str(TINY)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def campaign(prepared, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    started = time.monotonic()
+    done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json")
+    assert done.returncode == 0, done.stderr
+    folder = next(runs.iterdir())
+    return folder, [json.loads(line) for line in done.stdout.splitlines()], time.monotonic() - started
+
+
+def test_it_ends_within_its_time(campaign):
+    assert campaign[2] < 90
+
+
+def test_every_planned_run_is_scored(campaign):
+    folder, events, _ = campaign
+    state = read_state(Ledger(folder / "ledger.jsonl").events)
+    assert state.completed
+    assert next_step(state) == ("done", None)
+    assert len(state.scored) >= 5
+    assert events[-1]["event"] == "result"
+    assert events[-1]["scored"] == len(state.scored)
+    for run in state.scored:
+        results = json.loads((folder / f"run_{run.number}" / "results.json").read_text())
+        assert results["sae"] == run.last.score["sae"]
+
+
+def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
+    state = read_state(Ledger(campaign[0] / "ledger.jsonl").events)
+    assert [refusal.kind for run in state.runs for refusal in run.refused] == ["format"]
+    failed = [run for run in state.runs if len(run.attempts) > 1]
+    assert len(failed) == 1
+    failure = failed[0].attempts[0].failure
+    assert len(failure["output"]) <= 1500
+    assert "Error" in failure["output"]
+    assert (campaign[0] / failure["kept"] / "log.txt").is_file()
+    assert failed[0].status == "scored"
+
+
+def test_no_two_runs_have_the_same_code(campaign):
+    state = read_state(Ledger(campaign[0] / "ledger.jsonl").events)
+    codes = [attempt.code for run in state.runs for attempt in run.attempts]
+    assert len(set(codes)) == len(codes)
+
+
+def test_the_history_shows_each_change(campaign):
+    folder = campaign[0]
+    subjects = git(folder, "log", "--reverse", "--format=%s").splitlines()
+    assert subjects[0].startswith("Template and idea")
+    for number in range(1, 6):
+        assert any(subject.startswith(f"run_{number}") for subject in subjects)
+    assert git(folder, "status", "--porcelain") == ""
+    for commit in git(folder, "log", "--format=%H", "--grep=^run_").split():
+        assert "experiment.py" in git(folder, "show", "--stat", "--format=", commit)
+
+
+def test_the_notes_hold_every_run_and_only_measured_numbers(campaign):
+    folder = campaign[0]
+    notes = (folder / "notes.txt").read_text()
+    state = read_state(Ledger(folder / "ledger.jsonl").events)
+    for run in state.runs:
+        assert f"## Run {run.number}: {run.last.change}" in notes
+    assert "written beforehand (a script)" in notes
+    assert "no such result" not in notes
+    assert not re.search(r"\{\w+:", notes)
+    for run in state.scored:
+        results = json.loads((folder / f"run_{run.number}" / "results.json").read_text())
+        value = results["entries"]["core"]["metrics"]["explained_variance"]["value"]
+        section = notes.split(f"## Run {run.number}:")[1].split("\n## ")[0]
+        assert f"{value:#.4g}" in section
+        assert "Prediction (before the run) and outcome" in section
+        assert "Analysis:" in section
+
+
+def test_the_script_types_no_measured_number():
+    for line in (ROOT / "ideas" / f"{IDEA}.script.jsonl").read_text().splitlines():
+        analysis = json.loads(line)["reply"].partition("<analysis>")[2].partition("</analysis>")[0]
+        assert not re.search(r"\d\.\d", re.sub(r"\{[^}]*\}", "", analysis)), analysis
+
+
+def test_the_figures_are_there_and_named_in_the_notes(campaign):
+    folder = campaign[0]
+    listing = json.loads((folder / "figures" / "figures.json").read_text())
+    assert len(listing) >= 3
+    notes = (folder / "notes.txt").read_text()
+    for name, description in listing.items():
+        assert (folder / "figures" / name).stat().st_size > 5000
+        assert (folder / "figures" / name).with_suffix(".csv").is_file()
+        assert name in notes
+        assert description in notes
+
+
+def test_the_loop_itself_costs_little(campaign):
+    """Seconds beside the model, the runs and the scoring; a generous bound, the figure is in the README."""
+    folder = campaign[0]
+    events = Ledger(folder / "ledger.jsonl").events
+    state = read_state(events)
+    from datetime import datetime
+
+    first = next(event for event in events if event.kind == "baselines")
+    wall = (datetime.fromisoformat(events[-1].time) - datetime.fromisoformat(first.time)).total_seconds()
+    spent = sum(
+        attempt.ran["seconds"] + attempt.score["seconds"] if attempt.score else attempt.failure["seconds"]
+        for run in state.runs
+        for attempt in run.attempts
+    )
+    turns = state.calls
+    assert (wall - spent) / turns < 5
+
+
+def test_a_campaign_that_is_done_stays_as_it_is(campaign):
+    folder = campaign[0]
+    notes = (folder / "notes.txt").read_text()
+    done = launch("--resume", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "notes.txt").read_text() == notes
+
+
+def strip_times(notes):
+    return re.sub(r"(training|scoring) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_resumed_it_ends_the_same(campaign, tmp_path, sign):
+    """Stopped while the third run goes on, by the user and by force; the notes end as those of the undisturbed one."""
+    command = [sys.executable, "-m", "agent.launch", "--idea", IDEA, "--model", "script", "--profile", str(TINY)]
+    process = subprocess.Popen(
+        [*command, "--runs", str(tmp_path), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seen = 0
+    for line in process.stdout:
+        seen += json.loads(line)["event"] == "scored"
+        if seen == 2:
+            time.sleep(1.0)
+            process.send_signal(sign)
+            break
+    _, errors = process.communicate(timeout=60)
+    folder = next(tmp_path.iterdir())
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"--resume {folder}" in errors
+    done = launch("--resume", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert strip_times((folder / "notes.txt").read_text()) == strip_times((campaign[0] / "notes.txt").read_text())
+    assert len((folder / "transcript.jsonl").read_text().splitlines()) == len(
+        (campaign[0] / "transcript.jsonl").read_text().splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--idea", "no_such_idea"], "no idea 'no_such_idea'"),
+        ([], "no idea was named"),
+        (["--idea", IDEA, "--profile", "no_such_profile"], "no_such_profile"),
+        (["--idea", IDEA, "--profile", "missing.toml"], "missing.toml"),
+        (["--idea", IDEA, "--model", "nobody:x"], "nobody:x"),
+        (["--idea", IDEA, "--model", "replay:missing.jsonl"], "missing.jsonl"),
+        (["--idea", IDEA, "--model", "script", "--max-runs", "0"], "--max-runs"),
+        (["--idea", "sparsity_guided_orthogonality", "--model", "script"], "no scripted campaign"),
+        (["--resume", "."], "not a campaign's folder"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_makes_nothing(tmp_path, arguments, said):
+    runs = tmp_path / "runs"
+    done = launch(*arguments, "--runs", runs)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not runs.exists()
+
+
+def test_a_full_disk_is_one_line_and_makes_nothing(tmp_path):
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small disk needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", small], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", small / "runs")
+        assert done.returncode == 2
+        assert "No space left" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert list((small / "runs").iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_help_answers_at_once():
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        assert launch("--help").returncode == 0
+        times.append(time.monotonic() - started)
+    assert min(times) < 0.3

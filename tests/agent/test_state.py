@@ -1,0 +1,92 @@
+"""Where a campaign stands is a function of its ledger; what comes next is a function of that."""
+
+from agent.ledger import Event
+from agent.settings import Settings
+from agent.state import exhausted, next_step, read_state
+
+EDIT = {"commit": "c", "parent": "p", "code": "k", "change": "x", "prediction": "", "predictions": [], "analysis": ""}
+
+
+def state_after(*kinds, **settings):
+    first = {"idea": "i", "commit": "t", "settings": Settings(**settings).model_dump(mode="json")}
+    data = [("started", first), *kinds]
+    return read_state([Event(n, "", kind, fields) for n, (kind, fields) in enumerate(data)])
+
+
+BASELINES = ("baselines", {"keys": {}, "runs": [], "facts": {}})
+
+
+def edited(run, call=1, **more):
+    return ("edited", {**EDIT, "run": run, "call": call, **more})
+
+
+def test_the_path_of_one_run():
+    steps = []
+    events = []
+    for event in [
+        BASELINES,
+        edited(1),
+        ("ran", {"run": 1, "seconds": 1}),
+        ("scored", {"run": 1, "seconds": 1}),
+        ("ended", {"reason": "done", "analysis": "last words", "call": 2}),
+        ("plot_edited", {"commit": "q", "analysis": "closing", "call": 3}),
+        ("plotted", {"figures": {"a.png": "a"}}),
+        ("completed", {}),
+    ]:
+        steps.append(next_step(state_after(*events))[0])
+        events.append(event)
+    steps.append(next_step(state_after(*events))[0])
+    assert steps == ["baselines", "propose", "execute", "score", "propose", "plot_edit", "plot", "finish", "done"]
+    state = state_after(*events)
+    assert (state.runs[0].analysis, state.closing, state.calls) == ("last words", "closing", 3)
+
+
+def test_a_failed_attempt_is_mended_on_its_own_code():
+    state = state_after(BASELINES, edited(1, commit="bad"), ("failed", {"run": 1, "attempt": 1}))
+    assert next_step(state) == ("propose", state.runs[0])
+    assert state.base == "bad"
+
+
+def test_after_giving_up_the_next_run_starts_from_the_last_code_that_worked():
+    events = [
+        BASELINES,
+        edited(1, commit="good"),
+        ("ran", {"run": 1, "seconds": 1}),
+        ("scored", {"run": 1, "seconds": 1}),
+        edited(2, commit="bad"),
+        ("failed", {"run": 2, "attempt": 1}),
+        ("given_up", {"run": 2, "reason": "failed"}),
+    ]
+    state = state_after(*events)
+    assert state.base == "good"
+    assert [run.status for run in state.runs] == ["scored", "failed"]
+    step, run = next_step(state)
+    assert (step, run.number) == ("propose", 3)
+
+
+def refused(run, kind, call=1):
+    return ("refused", {"run": run, "kind": kind, "feedback": "f", "held": [], "reply": "", "said": {}, "call": call})
+
+
+def test_each_kind_of_refusal_has_its_own_budget():
+    state = state_after(BASELINES, refused(1, "format"), refused(1, "format"), refused(1, "lint"))
+    assert exhausted(state.runs[0].refusals, 3) == ""
+    state = state_after(BASELINES, *[refused(1, "lint")] * 3)
+    assert exhausted(state.runs[0].refusals, 3) == "lint"
+
+
+def test_an_edit_that_is_taken_opens_the_budgets_anew():
+    state = state_after(BASELINES, refused(1, "lint"), refused(1, "lint"), edited(1))
+    assert state.runs[0].refusals == []
+    assert len(state.runs[0].refused) == 2
+
+
+def test_the_last_run_allowed_leads_to_the_plots():
+    events = [BASELINES, edited(1), ("ran", {"run": 1, "seconds": 1}), ("scored", {"run": 1, "seconds": 1})]
+    assert next_step(state_after(*events, max_runs=1))[0] == "plot_edit"
+    assert next_step(state_after(*events, max_runs=2))[0] == "propose"
+
+
+def test_settings_may_change_on_resume():
+    changed = Settings(max_runs=7).model_dump(mode="json")
+    assert state_after(("settings", {"settings": changed})).settings.max_runs == 7
