@@ -76,7 +76,7 @@ class Campaign:
         """The key of the code that every campaign starts from."""
         return code_key(self.workspace.at(self.state.template, EXPERIMENT))
 
-    def record(self, kind: str, **data: Any) -> Event:
+    def record(self, kind: str, /, **data: Any) -> Event:
         """Write an event to the ledger and tell the screen."""
         event = self.workspace.ledger.append(kind, **data)
         self.screen.event(kind, data)

@@ -54,7 +54,7 @@ class Ledger:
         """All events so far, oldest first."""
         return list(self._events)
 
-    def append(self, kind: str, **data: Any) -> Event:
+    def append(self, kind: str, /, **data: Any) -> Event:
         """Write one event and wait until it is on the disk.
 
         Args:

@@ -53,7 +53,8 @@ def _setting(campaign: Campaign) -> str:
     return (
         f"Profile {profile.name}: {profile.subject.name}, residual stream after layer {profile.subject.layer}; "
         f"d_sae {profile.training.d_sae}, k {profile.training.k}, {record.get('tokens')} training tokens in "
-        f"{record.get('steps')} steps of {record.get('batch_size')}; trained on {record.get('device')}.\n"
+        f"{record.get('steps')} steps of {record.get('batch_size')}; trained on {record.get('device')}. "
+        f"Baselines with seeds {', '.join(map(str, profile.baselines.seeds))}, runs with {profile.baselines.seeds[0]}.\n"
     )
 
 
@@ -120,7 +121,7 @@ def _diff_line(campaign: Campaign, run: Run) -> str:
     diff = campaign.workspace.diff(first, run.last.commit, (EXPERIMENT,)).splitlines()
     added = sum(line.startswith("+") and not line.startswith("+++") for line in diff)
     removed = sum(line.startswith("-") and not line.startswith("---") for line in diff)
-    return f"{EXPERIMENT}, {added} lines added, {removed} removed (git diff {first[:8]} {run.last.commit[:8]})"
+    return f"{EXPERIMENT}, +{added} -{removed} lines (git diff {first[:8]} {run.last.commit[:8]})"
 
 
 def _settings(campaign: Campaign, run: Run) -> str:

@@ -14,7 +14,7 @@ Better = Literal["higher", "lower"] | None
 
 @dataclass(frozen=True)
 class Value:
-    """One score, with its direction and unit; `sd` and `n` when it is a mean over seeds."""
+    """One score, with its direction and unit; `sd` and `n` when it is a mean over seeds, `given` when it is a setting."""
 
     value: float
     better: Better = None
@@ -22,9 +22,10 @@ class Value:
     headline: bool = False
     sd: float | None = None
     n: int = 1
+    given: bool = False
 
     def __str__(self) -> str:
-        text = shown(self.value)
+        text = f"{self.value:g}" if self.given else shown(self.value)
         if self.sd is not None and self.n > 1:
             text += f" ± {shown_spread(self.sd, self.value)}"
         return f"{text} {self.unit}".strip()
@@ -60,7 +61,8 @@ class RunResult:
         part, _, key = name.partition(".")
         table = self.training.get("settings", {}) if part == "settings" else self.training if part == "training" else {}
         number = table.get(key)
-        return Value(float(number)) if isinstance(number, int | float) and not isinstance(number, bool) else None
+        known = isinstance(number, int | float) and not isinstance(number, bool)
+        return Value(float(number), given=part == "settings") if known else None
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ def absorption_by_letter(runs: list[Result], baselines: dict[str, list[Result]],
     image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0)
     axes.set_xticks(range(len(letters)), letters)
     axes.set_yticks(range(len(tables)), [label for label, _ in tables])
-    axes.set_xlabel("First letter (empty: its probe is too weak, or nothing to count)")
+    axes.grid(visible=False)
+    axes.set_xlabel("First letter")
     axes.set_ylabel("Run")
     figure.colorbar(image, label="Absorption, fraction (lower is better)")
     rows = [{"run": label, **table} for label, table in tables]

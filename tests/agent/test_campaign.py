@@ -1,4 +1,4 @@
-"""The whole scripted campaign on the real small model: history, notes, tables, ledger, figures, stopping and resuming."""
+"""The whole scripted campaign on the real small model: history, notes, ledger, figures, stopping and resuming."""
 
 import json
 import os
@@ -39,19 +39,14 @@ def prepared():
 @pytest.fixture(scope="module")
 def campaign(prepared, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    started = time.monotonic()
     done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json")
     assert done.returncode == 0, done.stderr
     folder = next(runs.iterdir())
-    return folder, [json.loads(line) for line in done.stdout.splitlines()], time.monotonic() - started
-
-
-def test_it_ends_within_its_time(campaign):
-    assert campaign[2] < 90
+    return folder, [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_every_planned_run_is_scored(campaign):
-    folder, events, _ = campaign
+    folder, events = campaign
     state = read_state(Ledger(folder / "ledger.jsonl").events)
     assert state.completed
     assert next_step(state) == ("done", None)
@@ -126,24 +121,6 @@ def test_the_figures_are_there_and_named_in_the_notes(campaign):
         assert (folder / "figures" / name).with_suffix(".csv").is_file()
         assert name in notes
         assert description in notes
-
-
-def test_the_loop_itself_costs_little(campaign):
-    """Seconds beside the model, the runs and the scoring; a generous bound, the figure is in the README."""
-    folder = campaign[0]
-    events = Ledger(folder / "ledger.jsonl").events
-    state = read_state(events)
-    from datetime import datetime
-
-    first = next(event for event in events if event.kind == "baselines")
-    wall = (datetime.fromisoformat(events[-1].time) - datetime.fromisoformat(first.time)).total_seconds()
-    spent = sum(
-        attempt.ran["seconds"] + attempt.score["seconds"] if attempt.score else attempt.failure["seconds"]
-        for run in state.runs
-        for attempt in run.attempts
-    )
-    turns = state.calls
-    assert (wall - spent) / turns < 5
 
 
 def test_a_campaign_that_is_done_stays_as_it_is(campaign):
