@@ -50,11 +50,12 @@ def _scripted(campaign: Campaign) -> str:
 
 def _setting(campaign: Campaign) -> str:
     profile, record = campaign.profile, next(iter(campaign.baselines.values())).runs[0].training
+    seeds = profile.baselines.seeds
     return (
         f"Profile {profile.name}: {profile.subject.name}, residual stream after layer {profile.subject.layer}; "
         f"d_sae {profile.training.d_sae}, k {profile.training.k}, {record.get('tokens')} training tokens in "
         f"{record.get('steps')} steps of {record.get('batch_size')}; trained on {record.get('device')}. "
-        f"Baselines with seeds {', '.join(map(str, profile.baselines.seeds))}, runs with {profile.baselines.seeds[0]}.\n"
+        f"Baselines with seeds {', '.join(map(str, seeds))}, runs with seed {seeds[0]}.\n"
     )
 
 

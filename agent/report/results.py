@@ -14,7 +14,7 @@ Better = Literal["higher", "lower"] | None
 
 @dataclass(frozen=True)
 class Value:
-    """One score, with its direction and unit; `sd` and `n` when it is a mean over seeds, `given` when it is a setting."""
+    """One score with its direction and unit; `sd` and `n` of a mean over seeds; `given` marks a setting."""
 
     value: float
     better: Better = None
@@ -61,8 +61,9 @@ class RunResult:
         part, _, key = name.partition(".")
         table = self.training.get("settings", {}) if part == "settings" else self.training if part == "training" else {}
         number = table.get(key)
-        known = isinstance(number, int | float) and not isinstance(number, bool)
-        return Value(float(number), given=part == "settings") if known else None
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            return None
+        return Value(float(number), given=part == "settings")
 
 
 @dataclass(frozen=True)
