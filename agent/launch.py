@@ -181,11 +181,11 @@ def _resume_command(campaign: "Campaign") -> str:
 
 
 def _show_end(campaign: "Campaign") -> None:
-    from agent.report.tables import final_table
+    from agent.report.tables import run_table
 
     state = campaign.state
     path = campaign.workspace.path
-    columns, rows = final_table(campaign)
+    columns, rows = run_table(campaign, state.runs)
     campaign.screen.table(campaign.idea.Title, columns, rows)
     if campaign.settings.model.startswith("replay:"):
         campaign.screen.say("  The replies were scripted; the numbers were measured here.")

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.campaign import Campaign
 from agent.references import fill
-from agent.report.tables import detail, one_line_table
+from agent.report.tables import baseline_detail, detail, one_line_table
 from agent.state import Run
 from agent.workspace import EXPERIMENT, PLOT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-ARROWS = "(+) higher is better, (-) lower is better; means over seeds for the baselines"
+ARROWS = "(+) higher is better, (-) lower is better, ~ within noise; baselines are means over seeds"
 REPLY_SHOWN = 6000
 
 
@@ -38,6 +38,7 @@ def turn_prompt(campaign: Campaign, this: Run) -> tuple[str, str]:
         arrows=ARROWS,
         table=one_line_table(campaign, [run for run in state.runs if run.number < this.number]),
         last=detail(campaign, scored[-1]) if scored else "",
+        baselines="" if scored else baseline_detail(campaign),
         code=campaign.workspace.read(EXPERIMENT),
         feedback=this.refusals[-1].feedback if this.refusals else "",
         reply=this.refusals[-1].reply[:REPLY_SHOWN] if this.refusals else "",

@@ -6,6 +6,14 @@ from agent.report.compare import Comparison, Row, compare, judge, primary
 from agent.report.results import RunResult, Value, shown
 from agent.state import Run
 
+# What the table of all runs shows, where it was scored; the last run is shown in full.
+BRIEF = (
+    "core.explained_variance",
+    "core.delta_ce",
+    "core.l0",
+    "absorption.mean_absorption_fraction_score",
+    "absorption.mean_letter_f1",
+)
 MARKS = {"improved": "improved", "worse": "worse", "within noise": "~", "changed": "changed", "not comparable": "n/c"}
 
 
@@ -21,13 +29,24 @@ def headlines(campaign: Campaign) -> list[str]:
     return marked or list(group.metrics)
 
 
+def brief(campaign: Campaign) -> list[str]:
+    """The few metrics of a table with a line for each run."""
+    names = headlines(campaign)
+    return [name for name in BRIEF if name in names] or names[: len(BRIEF)]
+
+
+def short(name: str) -> str:
+    """A metric's name for the head of a column: without its evaluation, `mean_` and `_score`."""
+    return name.partition(".")[2].removeprefix("mean_").removesuffix("_score")
+
+
 def comparison_of(campaign: Campaign, result: RunResult) -> Comparison:
     """A run beside the baseline it is judged against."""
     return compare(result, primary(result, campaign.baselines))
 
 
 def one_line_table(campaign: Campaign, runs: list[Run]) -> str:
-    """All runs, a line each: headline scores, each with its verdict.
+    """All runs, a line each: a few scores, each with its verdict.
 
     Args:
         campaign: The campaign.
@@ -36,35 +55,58 @@ def one_line_table(campaign: Campaign, runs: list[Run]) -> str:
     Returns:
         A table in Markdown.
     """
-    names = headlines(campaign)
+    header, rows = run_table(campaign, runs)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines)
+
+
+def run_table(campaign: Campaign, runs: list[Run]) -> tuple[list[str], list[list[str]]]:
+    """Baselines and runs with a few scores: the head of the table, and its rows."""
+    names = brief(campaign)
     first = next(iter(campaign.baselines.values()))
-    header = ["run", *(f"{name} {sign(first.metrics[name])}".strip() for name in names), "what"]
-    rows = [header, ["---"] * len(header)]
-    for name, group in campaign.baselines.items():
-        rows.append([name, *(str(group.metrics[metric]) for metric in names if metric in group.metrics), "baseline"])
+    header = ["run", *(f"{short(name)} {sign(first.metrics[name])}".strip() for name in names), "change"]
+    rows = [
+        [name, *(str(group.lookup(metric) or "") for metric in names), "baseline"]
+        for name, group in campaign.baselines.items()
+    ]
     for run in runs:
         change = run.last.change if run.last else ""
-        if run.status != "scored":
+        if run.status == "scored":
+            comparison = comparison_of(campaign, campaign.result(run.number))
+            rows.append([f"run_{run.number}", *(_cell(comparison.row(name)) for name in names), change])
+        else:
             rows.append([f"run_{run.number}", *[""] * len(names), f"{run.status}: {change or run.given_up}"])
-            continue
-        comparison = comparison_of(campaign, campaign.result(run.number))
-        cells = [_cell(comparison.row(name)) for name in names]
-        rows.append([f"run_{run.number}", *cells, change])
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows)
+    return header, rows
 
 
 def detail(campaign: Campaign, run: Run) -> str:
-    """A scored run in full: change, prediction with its outcome, all scores that are not on one line already."""
+    """A scored run for a prompt: change, confounds, prediction with its outcome, all headline scores, a line each."""
     assert run.last is not None
     comparison = comparison_of(campaign, campaign.result(run.number))
-    parts = [
-        f"run_{run.number}: {run.last.change}",
-        f"Training took {shown(float(run.last.ran['seconds']))} s." if run.last.ran else "",
-        f"Confounds: {'; '.join(map(str, comparison.confounds))}" if comparison.confounds else "",
-        *(f"Predicted {line}" for line in outcomes(run, comparison)),
-        metric_table(campaign, comparison, headlines(campaign)),
-    ]
-    return "\n".join(part for part in parts if part)
+    base = comparison.baseline.name
+    lines = [f"run_{run.number}: {run.last.change}"]
+    if run.last.ran:
+        lines.append(f"Training took {run.last.ran['seconds']:.0f} s.")
+    if comparison.confounds:
+        lines.append(f"Confounds: {'; '.join(map(str, comparison.confounds))}")
+    lines += [f"Predicted {line}" for line in outcomes(run, comparison)]
+    for name in headlines(campaign):
+        row = comparison.row(name)
+        if row is not None:
+            beside = f"{base} {row.baseline}, noise ±{shown(row.margin)}" if row.margin is not None else base
+            lines.append(f"{name} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
+    return "\n".join(lines)
+
+
+def baseline_detail(campaign: Campaign) -> str:
+    """The baselines for the first prompt: all headline scores, a line each."""
+    lines = []
+    for name in headlines(campaign):
+        values = {group.name: group.lookup(name) for group in campaign.baselines.values()}
+        known = [f"{architecture} {value}" for architecture, value in values.items() if value]
+        first = next(value for value in values.values() if value)
+        lines.append(f"{name} {sign(first)} {', '.join(known)}".replace("  ", " "))
+    return "\n".join(lines)
 
 
 def metric_table(campaign: Campaign, comparison: Comparison, names: list[str]) -> str:
@@ -125,22 +167,3 @@ def told(campaign: Campaign, text: str) -> str:
 
 def _cell(row: Row | None) -> str:
     return "" if row is None else f"{shown(row.value.value)} {MARKS.get(row.verdict, '')}".strip()
-
-
-def final_table(campaign: Campaign) -> tuple[list[str], list[list[str]]]:
-    """The table that ends a campaign on the screen: its columns and its rows."""
-    names = headlines(campaign)
-    first = next(iter(campaign.baselines.values()))
-    header = ["run", *(f"{name.partition('.')[2]} {sign(first.metrics[name])}".strip() for name in names), "change"]
-    rows = [
-        [name, *(str(group.lookup(metric) or "") for metric in names), "baseline"]
-        for name, group in campaign.baselines.items()
-    ]
-    for run in campaign.state.runs:
-        label, change = f"run {run.number}", run.last.change if run.last else ""
-        if run.status == "scored":
-            comparison = comparison_of(campaign, campaign.result(run.number))
-            rows.append([label, *(_cell(comparison.row(name)) for name in names), change])
-        else:
-            rows.append([label, *[""] * len(names), f"{run.status}: {change or run.given_up}"])
-    return header, rows

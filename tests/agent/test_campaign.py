@@ -8,41 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from agent.ledger import Ledger
 from agent.state import next_step, read_state
-
-ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / "tests" / "profiles" / "tiny.toml"
-IDEA = "hierarchical_orthogonal_sae"
-
-
-def launch(*arguments, cwd=None, **kwargs):
-    command = [sys.executable, "-m", "agent.launch", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=600, check=False, **kwargs)
+from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 
 def git(folder, *arguments):
     return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout
-
-
-@pytest.fixture(scope="module")
-def prepared():
-    """The tiny profile's model, activations and evaluation set-up, made once."""
-    command = [sys.executable, "-m", "lab.prepare", "--profile", str(TINY)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=600)
-
-
-@pytest.fixture(scope="module")
-def campaign(prepared, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json")
-    assert done.returncode == 0, done.stderr
-    folder = next(runs.iterdir())
-    return folder, [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_every_planned_run_is_scored(campaign):
