@@ -18,9 +18,9 @@ def propose(campaign: Campaign, this: Run) -> None:
         campaign: The campaign.
         this: The run, without an edit or with a failed one.
     """
-    spent = exhausted(this.refusals, campaign.settings.tries)
+    spent = exhausted(this.refusals, campaign.settings)
     if spent:
-        reason = f"{campaign.settings.tries} replies in a row were refused ({spent})"
+        reason = f"{campaign.settings.tries(spent)} replies were refused ({spent})"
         campaign.record("given_up", run=this.number, reason=reason)
         campaign.screen.say(f"  run {this.number}: [red]given up[/red], {reason}")
         return
@@ -94,6 +94,7 @@ def _take(campaign: Campaign, this: Run, turn: Turn, parent: str) -> None:
         prediction=parts.prediction,
         predictions=[vars(line) for line in parts.predictions],
         analysis=parts.analysis,
+        remarks=turn.remarks,
         call=turn.reply.call,
     )
     campaign.screen.say(f"  run {this.number}{suffix}: {parts.change}")

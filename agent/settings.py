@@ -15,7 +15,10 @@ class Settings(BaseModel):
         model: Who answers, for example `anthropic:NAME` or `replay:PATH`.
         editor: Who applies the edits: our own `blocks`, or `aider` under the same gate.
         max_runs: The most runs that are made.
-        tries: The most refused replies of one kind (format, lint, same code …) before a run is given up.
+        format_tries: The most replies refused for their form before a run is given up: blocks that do not apply, a
+            section that is missing, code that an earlier run had. Each of these is counted by itself.
+        lint_tries: The same for edits that add fatal errors.
+        length_tries: The same for replies cut off at the token limit.
         attempts: The most times one run is started, its failures mended between.
         run_seconds: The time limit of a run; None takes the profile's.
         evals: The evaluations that score a run; None takes the profile's.
@@ -30,10 +33,16 @@ class Settings(BaseModel):
     model: str = "auto"
     editor: Literal["blocks", "aider"] = "blocks"
     max_runs: Count = 10
-    tries: Count = 3
+    format_tries: Count = 3
+    lint_tries: Count = 3
+    length_tries: Count = 3
     attempts: Count = 4
     run_seconds: Annotated[float, Field(gt=0)] | None = None
     evals: tuple[str, ...] | None = None
     device: str | None = None
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     budget_tokens: Count | None = None
+
+    def tries(self, kind: str) -> int:
+        """How many replies refused for one kind of fault end a run."""
+        return {"lint": self.lint_tries, "length": self.length_tries}.get(kind, self.format_tries)

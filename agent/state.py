@@ -39,6 +39,7 @@ class Attempt:
     change: str
     prediction: str
     predictions: list[Prediction]
+    remarks: str = ""
     ran: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
@@ -137,10 +138,10 @@ def next_step(state: State) -> tuple[Step, Run | None]:
     return ("done" if state.completed else "finish"), None
 
 
-def exhausted(refusals: list[Refusal], tries: int) -> str:
+def exhausted(refusals: list[Refusal], settings: Settings) -> str:
     """The kind of refusal whose budget is used up, or nothing."""
     for kind, count in Counter(refusal.kind for refusal in refusals).items():
-        if count >= tries:
+        if count >= settings.tries(kind):
             return kind
     return ""
 
@@ -201,7 +202,8 @@ def _on_edited(state: State, data: dict[str, Any]) -> None:
     run.refusals = []
     predictions = [Prediction(**line) for line in data["predictions"]]
     kept = {key: data[key] for key in ("commit", "parent", "code", "change", "prediction")}
-    run.attempts.append(Attempt(len(run.attempts) + 1, predictions=predictions, **kept))
+    number, remarks = len(run.attempts) + 1, data.get("remarks", "")
+    run.attempts.append(Attempt(number, predictions=predictions, remarks=remarks, **kept))
     _analyse(state, data["run"] - 1, data["analysis"])
 
 

@@ -41,11 +41,13 @@ class Turn:
         reply: As the model gave it.
         parts: Its sections and its edits.
         refusal: Why nothing was written; None when the edits stand in the files, or there were none to make.
+        remarks: What the model should know of edits that were taken, a shell command that was ignored for one.
     """
 
     reply: Reply
     parts: ReplyParts
     refusal: Refusal | None
+    remarks: str = ""
 
 
 def take_turn(campaign: Campaign, question: Question) -> Turn:
@@ -75,7 +77,7 @@ def _with_blocks(campaign: Campaign, question: Question) -> Turn:
         dry_run=bool(problem),
         cut_off=reply.finish == "length",
     )
-    return Turn(reply, parts, _refusal(outcome, problem))
+    return Turn(reply, parts, _refusal(outcome, problem), outcome.feedback)
 
 
 def _with_aider(campaign: Campaign, question: Question) -> Turn:
@@ -91,7 +93,7 @@ def _with_aider(campaign: Campaign, question: Question) -> Turn:
     problem = question.problem(parts)
     if problem and turn.outcome.applied:
         campaign.workspace.restore("HEAD", question.editable)
-    return Turn(last, parts, _refusal(turn.outcome, problem))
+    return Turn(last, parts, _refusal(turn.outcome, problem), turn.outcome.feedback)
 
 
 def _refusal(outcome: Outcome, problem: str) -> Refusal | None:

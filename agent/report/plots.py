@@ -29,8 +29,8 @@ def edit_plots(campaign: Campaign) -> None:
     if not state.scored:
         campaign.record("plot_edited", commit=commit, analysis="", call=state.calls)
         return
-    spent = exhausted(state.plot_refusals, campaign.settings.tries)
-    if spent or len(state.plot_failures) >= campaign.settings.tries:
+    spent = exhausted(state.plot_refusals, campaign.settings)
+    if spent or len(state.plot_failures) >= campaign.settings.attempts:
         campaign.workspace.restore(state.template, (PLOT,))
         commit = campaign.workspace.commit("plot.py as the template has it: its edits failed")
         campaign.record("plot_edited", commit=commit, analysis="", call=state.calls)
@@ -84,7 +84,7 @@ def make_plots(campaign: Campaign) -> None:
             problem = str(error)
     if problem:
         output = tail(log, FEEDBACK)
-        if len(state.plot_failures) >= campaign.settings.tries:
+        if len(state.plot_failures) >= campaign.settings.attempts:
             raise AgentError(f"plot.py failed: {problem}; its output is in {log}; mend it there and resume")
         campaign.record("plot_failed", reason=problem, output=output)
         return

@@ -70,9 +70,9 @@ def refused(run, kind, call=1):
 
 def test_each_kind_of_refusal_has_its_own_budget():
     state = state_after(BASELINES, refused(1, "format"), refused(1, "format"), refused(1, "lint"))
-    assert exhausted(state.runs[0].refusals, 3) == ""
+    assert exhausted(state.runs[0].refusals, state.settings) == ""
     state = state_after(BASELINES, *[refused(1, "lint")] * 3)
-    assert exhausted(state.runs[0].refusals, 3) == "lint"
+    assert exhausted(state.runs[0].refusals, state.settings) == "lint"
 
 
 def test_an_edit_that_is_taken_opens_the_budgets_anew():
