@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 Style = Literal["rich", "quiet", "json"]
 Tick = Callable[[], None]
+LOG_WIDTH = 200
 
 
 class Bar(Protocol):
@@ -29,7 +30,8 @@ class Screen:
         from rich.console import Console
 
         self.style = style
-        self.console = Console(highlight=False, soft_wrap=True)
+        # Where nobody's terminal is the measure, in a log file for one, lines may be as long as the tables need.
+        self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -58,7 +60,8 @@ class Screen:
 
         table = Table(title=title, box=SIMPLE, title_justify="left", title_style="bold")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+            words = number in (0, len(columns) - 1)
+            table.add_column(column, justify="left" if words else "right", min_width=20 if number and words else None)
         for row in rows:
             table.add_row(*row)
         self.console.print(table)

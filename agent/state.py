@@ -4,6 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from agent.errors import AgentError
 from agent.ledger import Event
 from agent.reply import Prediction
 from agent.settings import Settings
@@ -154,11 +157,20 @@ def read_state(events: list[Event]) -> State:
 
     Returns:
         The state.
+
+    Raises:
+        AgentError: The ledger is empty, or was written by a version that says things differently.
     """
+    if not events:
+        raise AgentError("the ledger is empty, so there is nothing to go on with; start the idea anew")
     first = events[0].data
-    state = State(Settings.model_validate(first["settings"]), first["idea"], first["commit"])
-    for event in events[1:]:
-        _APPLY[event.kind](state, event.data)
+    try:
+        state = State(Settings.model_validate(first["settings"]), first["idea"], first["commit"])
+        for event in events[1:]:
+            _APPLY[event.kind](state, event.data)
+    except (ValidationError, KeyError, TypeError) as error:
+        what = " ".join(str(error).split())[:120]
+        raise AgentError(f"the ledger is of another version of this program ({what}); start the idea anew") from error
     return state
 
 

@@ -1,5 +1,8 @@
 """Where a campaign stands is a function of its ledger; what comes next is a function of that."""
 
+import pytest
+
+from agent.errors import AgentError
 from agent.ledger import Event
 from agent.settings import Settings
 from agent.state import exhausted, next_step, read_state
@@ -90,3 +93,17 @@ def test_the_last_run_allowed_leads_to_the_plots():
 def test_settings_may_change_on_resume():
     changed = Settings(max_runs=7).model_dump(mode="json")
     assert state_after(("settings", {"settings": changed})).settings.max_runs == 7
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [Event(0, "", "started", {"idea": "i", "commit": "t", "settings": {"unheard_of": 1}})],
+        [Event(0, "", "started", {"idea": "i", "commit": "t", "settings": {}}), Event(1, "", "unheard_of", {})],
+    ],
+)
+def test_a_ledger_of_another_version_is_one_line(events):
+    with pytest.raises(AgentError, match="start the idea anew") as raised:
+        read_state(events)
+    assert "\n" not in str(raised.value)
