@@ -108,17 +108,17 @@ def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
 
 
 def _show_plan(screen: "Screen", profile: "Profile", settings: "Settings") -> None:
-    """How long it will take, from the profile's own figures and what the cache holds already."""
+    """How long it will take, from the profile's own figures."""
     from agent.screen import duration
 
-    expected = profile.expected
     baselines = len(profile.baselines.architectures) * len(profile.baselines.seeds)
-    first = expected.setup_seconds + baselines * expected.run_seconds
-    each = expected.run_seconds
-    screen.say(
-        f"  up to {settings.max_runs} runs of about {duration(each)} each; the first time, also the set-up and "
-        f"{baselines} baseline runs: about {duration(first)} on {expected.machine}"
-    )
+    what = f"up to {settings.max_runs} runs; the first time, also the set-up and {baselines} baseline runs"
+    if profile.expected is None:
+        screen.say(f"  {what}; how long that takes was not measured for the profile {profile.name}")
+        return
+    each = profile.expected.run_seconds
+    first = duration(profile.expected.setup_seconds + baselines * each)
+    screen.say(f"  {what} (about {first}); a run takes about {duration(each)}, on {profile.expected.machine}")
 
 
 def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Settings":

@@ -112,9 +112,9 @@ class LimitSettings(_Settings):
 class ExpectedSettings(_Settings):
     """About how long things take on `machine`, so that a user is told before anything starts; nothing depends on it."""
 
-    machine: str = "a machine like the one it was measured on"
-    setup_seconds: float = Field(default=600.0, gt=0.0)
-    run_seconds: float = Field(default=60.0, gt=0.0)
+    machine: str = Field(min_length=1)
+    setup_seconds: float = Field(gt=0.0)
+    run_seconds: float = Field(gt=0.0)
 
 
 class Profile(_Settings):
@@ -131,7 +131,7 @@ class Profile(_Settings):
     default_evals: tuple[str, ...] = Field(default=("core", "absorption"), strict=False)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
-    expected: ExpectedSettings = Field(default_factory=ExpectedSettings)
+    expected: ExpectedSettings | None = None
 
 
 def profile_names() -> list[str]:
