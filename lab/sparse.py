@@ -86,7 +86,7 @@ def _by_row(values: Tensor, columns: Tensor, rows: Tensor, weight: Tensor, count
 def _by_column(values: Tensor, columns: Tensor, rows: Tensor, inputs: Tensor, width: int) -> Tensor:
     """[width, d]: the same for the transpose, with `inputs` [count, d]."""
     sorted_columns, order = columns.to(torch.int32).sort()
-    return _by_row(values[order], rows[order], sorted_columns.long(), inputs, width)
+    return _by_row(values.index_select(0, order), rows.index_select(0, order), sorted_columns.long(), inputs, width)
 
 
 class _Combine(torch.autograd.Function):

@@ -62,9 +62,9 @@ class _Source:
     def gather(self, rows: Tensor) -> Tensor:
         """[n, d_model] in the store's dtype: on the device when all lie there, else in pinned memory or on the CPU."""
         if self.resident:
-            return self.acts[rows.to(self.device, non_blocking=True)]
+            return self.acts.index_select(0, rows.to(self.device, non_blocking=True))
         if self.device.type != "cuda":
-            return self.acts[rows]
+            return self.acts.index_select(0, rows)
         pinned = torch.empty(len(rows), self.acts.shape[1], dtype=self.acts.dtype, pin_memory=True)
         return torch.index_select(self.acts, 0, rows, out=pinned)
 

@@ -107,38 +107,45 @@ def test_a_campaign_that_is_done_stays_as_it_is(campaign):
 
 
 def strip_times(notes):
-    return re.sub(r"(training|scoring) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
+    return re.sub(r"(training|scoring|after) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_and_resumed_it_ends_the_same(campaign, tmp_path, sign):
-    """Stopped while the third run goes on, by the user and by force; the notes end as those of the undisturbed one."""
+def stop(runs, sign, event, count):
+    """Start the scripted campaign and stop it a second after an event came `count` times."""
     command = [sys.executable, "-m", "agent.launch", "--idea", IDEA, "--model", "script", "--profile", str(TINY)]
     process = subprocess.Popen(
-        [*command, "--runs", str(tmp_path), "--json"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [*command, "--runs", str(runs), "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    seen = 0
     for line in process.stdout:
-        seen += json.loads(line)["event"] == "scored"
-        if seen == 2:
+        count -= json.loads(line)["event"] == event
+        if count == 0:
             time.sleep(1.0)
             process.send_signal(sign)
             break
     _, errors = process.communicate(timeout=60)
-    folder = next(tmp_path.iterdir())
-    if sign == signal.SIGINT:
-        assert process.returncode == 130
-        assert f"--resume {folder}" in errors
+    return next(runs.iterdir()), process.returncode, errors
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
+    folder, code, errors = stop(tmp_path, signal.SIGINT, "edited", 1)
+    assert code == 130
+    assert f"--resume {folder}" in errors
+    assert len(errors.strip().splitlines()) == 1
+    events = Ledger(folder / "ledger.jsonl").events
+    assert events[-1].kind == "stopped"
+    step, run = next_step(read_state(events))
+    assert (step, run.number) == ("execute", 1)
+
+
+def test_killed_and_resumed_it_ends_the_same(campaign, tmp_path):
+    """Killed while the fifth run goes on; the notes end as those of the undisturbed campaign, no call paid twice."""
+    folder, code, _ = stop(tmp_path, signal.SIGKILL, "scored", 4)
+    assert code == -signal.SIGKILL
     done = launch("--resume", folder, "--quiet")
     assert done.returncode == 0, done.stderr
     assert strip_times((folder / "notes.txt").read_text()) == strip_times((campaign[0] / "notes.txt").read_text())
-    assert len((folder / "transcript.jsonl").read_text().splitlines()) == len(
-        (campaign[0] / "transcript.jsonl").read_text().splitlines()
-    )
+    calls = [len((path / "transcript.jsonl").read_text().splitlines()) for path in (folder, campaign[0])]
+    assert calls[0] == calls[1]
 
 
 @pytest.mark.parametrize(
