@@ -4,7 +4,6 @@ Only the standard library is imported before the arguments are known to be good,
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,21 +43,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace) -> int:
     from agent.campaign import Campaign
+    from agent.interrupt import Interrupt
     from agent.loop import run_campaign
     from agent.models.base import BudgetExceeded
-    from agent.screen import Screen
+    from agent.screen import Screen, Style
     from agent.workspace import Workspace
     from lab.errors import LabError
 
-    screen = Screen("json" if arguments.json else "quiet" if arguments.quiet else "rich")
+    interrupt = Interrupt()
+    style: Style = "json" if arguments.json else "quiet" if arguments.quiet else "rich"
+    screen = Screen(style, interrupt.check)
     try:
         workspace = Workspace(arguments.resume) if arguments.resume else _new(arguments, screen)
         campaign = Campaign(workspace, screen, ROOT)
         with workspace.lock():
             if arguments.resume:
                 _resume(campaign, arguments)
-            # A scheduler's or a shell's polite signal stops as cleanly as Ctrl-C does.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            interrupt.listen()
             try:
                 run_campaign(campaign)
             except KeyboardInterrupt:

@@ -26,6 +26,7 @@ def run_campaign(campaign: Campaign) -> None:
         KeyboardInterrupt: The user stopped it; the same holds.
     """
     while True:
+        campaign.screen.check()
         step, run = next_step(campaign.state)
         if step == "done":
             return

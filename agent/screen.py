@@ -24,12 +24,14 @@ class Screen:
 
     Args:
         style: `rich` for people, `quiet` for only the result and errors, `json` for a line of JSON for each event.
+        check: Called at every tick of a step and before every step; raises when the user wants to stop.
     """
 
-    def __init__(self, style: Style = "rich") -> None:
+    def __init__(self, style: Style = "rich", check: Tick = lambda: None) -> None:
         from rich.console import Console
 
         self.style = style
+        self.check = check
         # Where nobody's terminal is the measure, in a log file for one, lines may be as long as the tables need.
         self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
@@ -79,13 +81,13 @@ class Screen:
             A function to call now and then; it draws what the progress file says.
         """
         if self.style != "rich":
-            yield lambda: None
+            yield self.check
             return
         started = time.monotonic()
         if not self.console.is_terminal:
             about = f" (about {duration(expected)})" if expected else ""
             self.console.print(f"  {what}{about} ...")
-            yield lambda: None
+            yield self.check
             self.console.print(f"  {what}: done in {duration(time.monotonic() - started)}")
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -101,6 +103,7 @@ class Screen:
             task = bars.add_task(what, total=expected)
 
             def tick() -> None:
+                self.check()
                 told = _read(progress)
                 if told and told.get("total"):
                     bars.update(

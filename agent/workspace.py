@@ -203,8 +203,17 @@ def _require_git() -> None:
 
 def _first_commit(folder: Path, idea: Idea) -> str:
     from git import Repo
+    from git.exc import GitCommandError
 
-    with Repo.init(folder, initial_branch="main") as repo:
+    try:
+        return _commit_all(Repo.init(folder, initial_branch="main"), idea)
+    except GitCommandError as error:
+        said = " ".join(str(error.stderr).split())
+        raise AgentError(f"git cannot make the workspace's repository in {folder.parent}: {said[:300]}") from error
+
+
+def _commit_all(repository: "Repo", idea: Idea) -> str:
+    with repository as repo:
         # Of the campaign's own: a machine without a git identity, or with hooks and signing, works the same.
         with repo.config_writer() as config:
             config.set_value("user", "name", "SAE Scientist")

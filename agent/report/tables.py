@@ -80,7 +80,7 @@ def run_table(campaign: Campaign, runs: list[Run]) -> tuple[list[str], list[list
 
 
 def detail(campaign: Campaign, run: Run) -> str:
-    """A scored run for a prompt: change, confounds, prediction with its outcome, all headline scores, a line each."""
+    """A scored run for a prompt: change, confounds, prediction with its outcome, all headline scores."""
     assert run.last is not None
     comparison = comparison_of(campaign, campaign.result(run.number))
     base = comparison.baseline.name
@@ -90,11 +90,17 @@ def detail(campaign: Campaign, run: Run) -> str:
     if comparison.confounds:
         lines.append(f"Confounds: {'; '.join(map(str, comparison.confounds))}")
     lines += [f"Predicted {line}" for line in outcomes(run, comparison)]
-    for name in headlines(campaign):
-        row = comparison.row(name)
-        if row is not None:
-            beside = f"{base} {row.baseline}, noise ±{shown(row.margin)}" if row.margin is not None else base
-            lines.append(f"{name} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
+    noise = []
+    for row in (comparison.row(name) for name in headlines(campaign)):
+        if row is None:
+            continue
+        if row.verdict == "within noise":
+            noise.append(f"{row.metric} {row.value}")
+        else:
+            beside = f"{base} {row.baseline}" + (f", noise ±{shown(row.margin)}" if row.margin is not None else "")
+            lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
+    if noise:
+        lines.append(f"Within noise of {base}: {', '.join(noise)}")
     return "\n".join(lines)
 
 

@@ -36,7 +36,7 @@ class Config:
     l1_coefficient: float | None = None  # ReLU: weight of the sparsity penalty
     l1_warmup_fraction: float = 0.1
     aux_coefficient: float = 1 / 32  # TopK: weight of the auxiliary-k loss
-    aux_latents: int = 128  # at most so many dead latents are trained at a time
+    aux_latents: int = 0  # at most so many dead latents are trained at a time; 0: half of d_in, as in Gao et al. 2024
     dead_fraction: float = 0.1  # a latent is dead when it was idle for this share of the run's tokens
     log_every: int = 10
 
@@ -141,7 +141,8 @@ class TopK(SAE):
 
         The latents that were idle longest stand for the top k of the dead ones, so that only few columns are computed.
         """
-        idle, chosen = step.idle.topk(min(self.cfg.aux_latents, self.cfg.d_sae))
+        count = min(self.cfg.aux_latents or self.W_dec.shape[1] // 2, self.cfg.d_sae)
+        idle, chosen = step.idle.topk(count)
         pre = (step.batch.acts - self.b_dec) @ self.W_enc.T[chosen].T + self.b_enc[chosen]
         values = pre.relu() * (idle >= step.dead_after)
         target = step.error.detach()
@@ -150,6 +151,11 @@ class TopK(SAE):
 
 class ReLU(SAE):
     """All positive pre-activations are kept; an L1 penalty makes them few (Bricken et al. 2023)."""
+
+    def __init__(self, d_in: int, cfg: Config) -> None:
+        if cfg.l1_coefficient is None:
+            raise LabError("l1_coefficient has no value: set it in Config, or under [training.settings] of the profile")
+        super().__init__(d_in, cfg)
 
     def activate(self, x: Tensor) -> Latents:
         pre = self.pre_activations(x)
