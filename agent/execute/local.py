@@ -1,5 +1,6 @@
 """Runs a command on this machine: its own process group, its output streamed to a file, a time limit."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 # A process that ignores the polite signal is killed after this many seconds.
 GRACE = 5.0
 POLL = 0.1
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def run(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_die_with_the_launcher,
         )
         try:
             while True:
@@ -113,6 +117,11 @@ def tail(log: Path, characters: int = 1500) -> str:
     cut = text[-(characters - 4) :]
     newline = cut.find("\n")
     return "...\n" + (cut[newline + 1 :] if 0 <= newline < len(cut) // 2 else cut)
+
+
+def _die_with_the_launcher() -> None:
+    """In the child: a launcher that is killed leaves no run behind that would write beside the resumed one."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
