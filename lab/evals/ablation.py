@@ -17,7 +17,6 @@ from lab.evals.base import Context
 from lab.evals.pooled import Latents, Pooled
 from lab.evals.probes import LinearProbe
 from lab.evals.tasks import Tasks, Training, accuracy, train_probes
-from lab.progress import track
 
 if TYPE_CHECKING:
     from lab.artifact import Artifact
@@ -100,8 +99,9 @@ def train(
 
     def build(folder: Path) -> None:
         found: dict[str, Tensor] = {}
-        for index, (pooled, own) in enumerate(track(list(zip(sets, tasks)), f"set-up of {name}: probes")):
-            probe, _ = train_probes(pooled.mean.to(ctx.device), own, how, settings.seed)
+        for index, (pooled, own) in enumerate(zip(sets, tasks)):
+            what = f"set-up of {name}: probes of {pooled.wanted.name}"
+            probe, _ = train_probes(pooled.mean.to(ctx.device), own, how, settings.seed, what)
             found |= {f"weight.{index}": probe.weight.cpu(), f"bias.{index}": probe.bias.cpu()}
         save_file(found, folder / _FILE)
 

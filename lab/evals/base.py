@@ -30,7 +30,7 @@ Better = Literal["higher", "lower"] | None
 T = TypeVar("T")
 
 _NOT_IN_SCORES = {"lab.cache", "lab.errors", "lab.progress", "lab.settings"}
-_LIBRARIES = ("torch", "transformers")
+_LIBRARIES = ("torch", "transformers", "scikit-learn")
 _KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does not fit is made again when asked for
 
 

@@ -45,7 +45,6 @@ from lab.evals.base import Context, Metric, Scores
 from lab.evals.pooled import Pooled, Wanted
 from lab.evals.tasks import Tasks
 from lab.labelled import BETWEEN
-from lab.progress import track
 
 if TYPE_CHECKING:
     from lab.artifact import Artifact
@@ -140,10 +139,7 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
         settings: those that `setup` was made with.
     """
     sizes = [n for n in settings.n_values if n <= sae.d_sae]
-    pairs = {
-        pair: _pair(ctx, trained, sae, sizes)
-        for pair, trained in track(list(zip(settings.pairs, setup.sets)), "scoring: scr")
-    }
+    pairs = {pair: _pair(ctx, trained, sae, sizes) for pair, trained in zip(settings.pairs, setup.sets)}
     columns = {name: [row[name] for row in pairs.values() if name in row] for name in METRICS}
     undefined = ablation.too_wide(METRICS, settings.n_values, sae.d_sae)
     for name in METRICS:

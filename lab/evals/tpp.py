@@ -37,7 +37,6 @@ from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trai
 from lab.evals.base import Context, Metric, Scores
 from lab.evals.pooled import Wanted
 from lab.evals.tasks import one_vs_rest
-from lab.progress import track
 
 if TYPE_CHECKING:
     from lab.artifact import Artifact
@@ -100,9 +99,7 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
         settings: those that `setup` was made with.
     """
     sizes = [n for n in settings.n_values if n <= sae.d_sae]
-    classes = {
-        trained.pooled.wanted.name: _classes(ctx, trained, sae, sizes) for trained in track(setup.sets, "scoring: tpp")
-    }
+    classes = {trained.pooled.wanted.name: _classes(ctx, trained, sae, sizes) for trained in setup.sets}
     metrics = {
         name: fmean(fmean(row[name] for row in rows.values()) for rows in classes.values())
         for name in (name for name in METRICS if int(name.split("_")[2]) in sizes)

@@ -130,6 +130,27 @@ def test_tables_laid_out_as_the_hubs_are_drawn_as_saebench_draws_them() -> None:
     assert pair == {"architect / female": ["1 1 0", "1 1 1", "1 1 2"]}
 
 
+def test_data_on_disk_are_read_as_the_hubs_are(tmp_path: Path) -> None:
+    for split, count in (("train", 40), ("test", 30)):
+        write(tmp_path / f"{split}.jsonl", [(f"{split} {i}", str(i % 2)) for i in range(count)])
+    train, test = hub_sets._both(
+        str(tmp_path), lambda frame, size: hub_sets.sampled(frame, "text", "label", ("0", "1"), size, 42), (20, 10)
+    )
+    assert {len(texts) for texts in train.values()} == {20}
+    assert {text.split()[0] for texts in test.values() for text in texts} == {"test"}
+    with pytest.raises(LabError, match=r"cannot read the data set nowhere: .*check the network, and HF_TOKEN"):
+        hub_sets._reading("nowhere", lambda: hub_sets._both(str(tmp_path / "none"), lambda *_: {}, (20, 10)))
+
+
+def test_streams_are_shuffled_and_dealt_out() -> None:
+    texts = {language: [f"{language} {i}" for i in range(31)] for language in ("en", "fr")}
+    train, test = hub_sets._dealt(texts, (20, 10), 42)
+    for language in ("en", "fr"):
+        assert (len(train[language]), len(test[language])) == (20, 10)
+        assert len({*train[language], *test[language]}) == 30
+        assert train[language] != sorted(train[language], key=lambda text: int(text.split()[1]))
+
+
 rows = st.lists(st.tuples(st.text("ab c", min_size=1, max_size=5), st.sampled_from("xyz")), max_size=60)
 
 
