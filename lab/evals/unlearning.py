@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,8 +144,6 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
         row: dict[str, Any] = {"retain_threshold": limit, "n_features": count, "multiplier": multiplier}
         row |= {"latents": len(latents), "forget_accuracy": accuracy, "retain_accuracy": kept, "groups": by_group}
         rows.append(row)
-    fit = [row for row in rows if row["retain_accuracy"] >= settings.min_retained]
-    lowest = min((row["forget_accuracy"] for row in fit), default=1.0)
     own, other = ("unlearning_embedded_score", "unlearning_score")[:: 1 if settings.source == "embedded" else -1]
     about = torch.cat([part.exam.group for part in setup.parts])
     details = {
@@ -154,7 +153,12 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
         "latents_that_pass": {str(limit): len(latents) for limit, latents in chosen.items()},
         "undefined": {other: f"it is measured with evals.unlearning.source {_SOURCE_OF[other]!r}"},
     }
-    return Scores({own: 1.0 - lowest}, details)
+    return Scores({own: unlearned(rows, settings.min_retained)}, details)
+
+
+def unlearned(rows: Iterable[Mapping[str, Any]], min_retained: float) -> float:
+    """1 - the lowest ``forget_accuracy`` of the settings whose ``retain_accuracy`` stays; 0 when none does."""
+    return 1.0 - min((row["forget_accuracy"] for row in rows if row["retain_accuracy"] >= min_retained), default=1.0)
 
 
 def _density(sae: Artifact, text: Tensor) -> Tensor:
