@@ -125,7 +125,7 @@ def _answerable(evals: Iterable[str], judge: "Judge | None", announce: Callable[
 
 
 def _check_width(sae: "Artifact", setup: "Setup", profile: Profile) -> None:
-    if sae.d_in != setup.d_model:
+    if setup.d_model not in (None, sae.d_in):
         raise LabError(
             f"{sae.folder} reads {sae.d_in} numbers a token and {profile.subject.name} has {setup.d_model}: name the "
             f"profile it was trained with by --profile (now {profile.name})"

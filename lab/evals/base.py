@@ -64,8 +64,8 @@ class Setup(Protocol):
     """What an evaluation makes once for all SAEs of one model, layer and data."""
 
     @property
-    def d_model(self) -> int:
-        """Width of the residuals in it, which an SAE must read."""
+    def d_model(self) -> int | None:
+        """Width of the residuals in it, which an SAE must read; None where there are none."""
 
 
 class Evaluation(Protocol):

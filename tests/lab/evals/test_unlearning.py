@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.artifact import Artifact
 from lab.errors import LabError
-from lab.evals import questions, unlearning
+from lab.evals import questions, unlearning, unlearning_sets
 from lab.evals.base import Context
 from lab.evals.questions import Exam
 from lab.evals.unlearning import Settings, top_latents, unlearned
@@ -169,6 +169,23 @@ def test_a_question_of_four_options_follows_its_permutation(tiny_subject: Subjec
             assert exam.options.shape == (4, 2)
     finally:
         tiny_subject.tokenizer.chat_template = template
+
+
+def test_texts_are_joined_and_cut_into_blocks_whose_plain_tokens_count(tiny_subject: Subject) -> None:
+    texts = [f"Text number {index} tells of the sea and of ships that cross it." for index in range(30)]
+    settings = Settings(dataset_size=3, seq_len=16, batch_size=8)
+    found = unlearning_sets._blocks(tiny_subject, [*texts, "too short to count"], settings)
+    assert found.shape[1] == 576
+    assert 3 * 16 - 6 <= len(found) < 3 * 16, "each text ends with a special token, which does not count"
+    assert torch.equal(found, unlearning_sets._blocks(tiny_subject, [*texts, "too short to count"], settings))
+    with pytest.raises(LabError, match="shorter than seq_len 4096"):
+        unlearning_sets._blocks(tiny_subject, texts, dataclasses.replace(settings, seq_len=4096))
+
+
+def test_a_model_that_knows_too_little_is_told_so(setup: Setup) -> None:
+    few = Setup(setup.ctx, setup.forget_text, setup.retain_text, setup.parts[1:], setup.groups, setup.forget)
+    with pytest.raises(LabError, match="it answers 0 questions on United_States right"):
+        unlearning_sets._checked(few)
 
 
 @pytest.mark.parametrize(
