@@ -38,7 +38,7 @@ def test_a_decoder_of_mixtures_is_explained_and_a_random_one_is_not(
         scores = meta_structure.score(tiny_context, setup, sae, QUICK)
         assert scores == meta_structure.score(tiny_context, setup, sae, QUICK)
         meta = train(sae.W_dec, QUICK)
-        error = (sae.W_dec - meta(sae.W_dec)).square().sum()
+        error = (sae.W_dec - meta(sae.W_dec).detach()).square().sum()
         spread = (sae.W_dec - sae.W_dec.mean(0)).square().sum()
         assert scores.metrics["decoder_fraction_variance_explained"] == pytest.approx(float(1 - error / spread))
         assert scores.metrics["final_reconstruction_mse"] == pytest.approx(float(error) / sae.W_dec.numel())
