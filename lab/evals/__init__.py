@@ -15,7 +15,12 @@ from lab.errors import LabError
 if TYPE_CHECKING:
     from lab.evals.base import Evaluation
 
-NAMES = ("core", "absorption", "sparse_probing", "scr", "tpp")
+NAMES = (
+    *("core", "absorption", "sparse_probing", "scr", "tpp"),
+    *("unlearning", "autointerp", "meta_structure", "mdl"),
+)
+JUDGED = ("autointerp",)
+"""Those that ask a language model, which the caller names; they are no part of "all" without one."""
 
 
 def choose(names: Iterable[str]) -> list[str]:

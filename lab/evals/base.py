@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lab.artifact import Artifact
     from lab.corpus import Corpus
+    from lab.judge import Judge
     from lab.subject import Subject
 
 Build = Callable[[Path], None]
@@ -63,8 +64,8 @@ class Setup(Protocol):
     """What an evaluation makes once for all SAEs of one model, layer and data."""
 
     @property
-    def d_model(self) -> int:
-        """Width of the residuals in it, which an SAE must read."""
+    def d_model(self) -> int | None:
+        """Width of the residuals in it, which an SAE must read; None where there are none."""
 
 
 class Evaluation(Protocol):
@@ -89,10 +90,20 @@ class Context:
     Args:
         profile: whose subject model and text are used.
         device: "cpu", "cuda" …; None takes CUDA where there is one.
+        judge: the language model that autointerp asks, if there is one.
+        announce: is given a line about what is going to cost money.
     """
 
-    def __init__(self, profile: Profile, device: str | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        device: str | None = None,
+        judge: Judge | None = None,
+        announce: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.profile = profile
+        self.judge = judge
+        self.announce = announce
         self._device = device
         self._kept: tuple[str, dict[str, Any]] = ("", {})
 
