@@ -206,8 +206,8 @@ def _kind(cfg: Mapping[str, Any], folder: Path) -> tuple[str, int | None]:
         return "topk", (cfg.get("activation_fn_kwargs") or {}).get("k")
     if function != "relu":
         raise LabError(f"{folder} has the activation function {function!r}: relu and topk can be read")
-    if theirs == "jumprelu":
-        theirs = metadata.get("training_architecture") or theirs
+    if theirs == "jumprelu" and metadata.get("training_architecture") in _TRAINED_AS.values():
+        theirs = metadata["training_architecture"]
     if theirs not in _READ:
         raise LabError(f"{folder} is a {theirs!r} of SAELens: {', '.join(_READ)} can be read")
     return _READ[theirs], cfg.get("k") if theirs == "topk" else None

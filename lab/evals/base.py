@@ -17,6 +17,7 @@ import torch
 from lab import cache
 from lab.devices import choose_device
 from lab.errors import LabError
+from lab.progress import Progress
 from lab.settings import Profile
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Context:
         """The language model under study."""
         from lab.subject import load_subject
 
-        return load_subject(self.profile.subject, self._device)
+        with Progress(f"loading {self.profile.subject.name}"):
+            return load_subject(self.profile.subject, self._device)
 
     @cached_property
     def subject_fingerprint(self) -> str:
