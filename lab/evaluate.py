@@ -90,7 +90,7 @@ def evaluate_foreign(
     Args:
         source: a folder or a hub's name, as `lab.adopt.adopt` takes it.
         run_dir: where `sae/` and results.json are written.
-        profile: its name, path or value; None takes SAE_LAB_PROFILE, else the default one.
+        profile: as for `evaluate`; the default one the first time.
         evals: as for `evaluate`.
         device: as for `evaluate`.
         input_scale: as for `lab.adopt.adopt`.
@@ -101,7 +101,7 @@ def evaluate_foreign(
     from lab.adopt import adopt
     from lab.evals.base import Context
 
-    chosen = profile if isinstance(profile, Profile) else load_profile(profile or _profile_name([]))
+    chosen = profile if isinstance(profile, Profile) else load_profile(profile or _profile_name([Path(run_dir)]))
     ctx, folder = Context(chosen, device), Path(run_dir)
     _plans(ctx, evals)  # a wrong name is told before anything is fetched
     adopt(source, folder, ctx, input_scale)

@@ -116,10 +116,11 @@ def state(program: ExportedProgram) -> dict[str, Tensor]:
 
 
 def uses_input(program: ExportedProgram) -> bool:
-    """Whether what a graph gives can depend on what it is given at all."""
+    """Whether what a graph gives can depend on the values it is given; how many they are does not count."""
     reached = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
-        if any(source.name in reached for source in node.all_input_nodes) and node.op != "output":
+        is_size = isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat)
+        if not is_size and any(source.name in reached for source in node.all_input_nodes):
             reached.add(node.name)
     return any(name in reached for name in program.graph_signature.user_outputs)
 

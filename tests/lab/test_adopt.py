@@ -184,7 +184,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         path = self.path.split("?")[0]
         name = path.split(f"/resolve/{self.commit}/", 1)[-1]
-        if path.startswith("/api/models/somebody/saes"):
+        if path.startswith("/api/models/somebody/saes/tree"):
+            sizes = {each: len(content) for each, content in self.files.items()}
+            tree = [{"type": "file", "path": each, "size": size, "oid": each} for each, size in sizes.items()]
+            self._send(json.dumps(tree).encode(), body)
+        elif path.startswith("/api/models/somebody/saes"):
             siblings = [{"rfilename": each} for each in self.files]
             self._send(json.dumps({"id": "somebody/saes", "sha": self.commit, "siblings": siblings}).encode(), body)
         elif path.startswith("/somebody/saes/resolve/") and name in self.files:

