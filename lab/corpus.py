@@ -244,8 +244,8 @@ def eval_blocks(corpus: Corpus, subject: Subject, count: int) -> TokenBlocks:
         if len(blocks) < count:
             settings = corpus.settings
             raise LabError(
-                f"the held-out text gives only {len(blocks)} blocks of {settings.min_tokens} to {settings.context} "
-                f"tokens and {count} are wanted: give more or longer texts, lower corpus.min_tokens, or ask for fewer"
+                f"the held-out text gives only {len(blocks)} blocks and {count} are wanted: give more texts, or longer "
+                f"ones (a block has {settings.min_tokens} to {settings.context} tokens), or ask for fewer"
             )
         whole = pad(blocks, corpus.settings.context, subject.pad_id)
         np.savez(folder / "blocks.npz", **{name: value.numpy() for name, value in vars(whole).items()})

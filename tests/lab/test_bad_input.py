@@ -152,7 +152,7 @@ def test_an_sae_of_another_layer(refused: Command, save_sae: SaveSae, tmp_path: 
     [
         (["--evals", "cores"], "unknown evaluation 'cores': choose from core"),
         (["--profile", "gpt5"], "unknown profile 'gpt5': choose one of gemma-2-2b, smollm2"),
-        (["--device", "toaster"], "no such device 'toaster': use cpu or cuda"),
+        (["--device", "toaster"], "unknown device 'toaster': use cpu or cuda"),
         (["--device", "meta"], "device 'meta' is not supported"),
         pytest.param(
             ["--device", "cuda"],
@@ -186,9 +186,7 @@ def test_texts_that_are_shorter_than_a_block(
     (texts / "data.jsonl").write_text("".join(json.dumps({"text": f"Too short, {n}."}) + "\n" for n in range(200)))
     profile = with_corpus(tiny_profile_path, tmp_path, texts)
     line = refused(tmp_path / "run", profile=profile)
-    assert_says(
-        line, "held-out text gives only 0 blocks of 32 to 64 tokens and 32 are wanted: give more or longer texts"
-    )
+    assert_says(line, "gives only 0 blocks and 32 are wanted: give more texts, or longer ones .a block has 32 to 64")
 
 
 def with_corpus(path: Path, folder: Path, dataset: object) -> Path:

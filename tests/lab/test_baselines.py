@@ -117,7 +117,7 @@ def test_a_baseline_is_trained_once_and_kept(
         (["--architecture", "relu", "--l0", "0"], "an L0 of 0 cannot be had"),
         (["--architecture", "relu", "--l0", "nan"], "an L0 of nan cannot be had"),
         (["--architecture", "relu", "--l0", "256"], "below the 256 latents"),
-        (["--architecture", "relu", "--l0", "9", "--device", "tpu"], "no such device 'tpu'"),
+        (["--architecture", "relu", "--l0", "9", "--device", "tpu"], "unknown device 'tpu'"),
         (["--architecture", "relu", "--l0", "9", "--seed", "-1"], "seed must be 0 or more"),
     ],
 )
