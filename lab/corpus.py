@@ -239,7 +239,11 @@ def eval_blocks(corpus: Corpus, subject: Subject, count: int) -> TokenBlocks:
     def build(folder: Path) -> None:
         blocks = list(islice(corpus.blocks(subject, "eval"), count))
         if len(blocks) < count:
-            raise LabError(f"the held-out text gives only {len(blocks)} blocks and {count} are wanted: ask for fewer")
+            settings = corpus.settings
+            raise LabError(
+                f"the held-out text gives only {len(blocks)} blocks and {count} are wanted: give more texts, or longer "
+                f"ones (a block has {settings.min_tokens} to {settings.context} tokens), or ask for fewer"
+            )
         whole = pad(blocks, corpus.settings.context, subject.pad_id)
         np.savez(folder / "blocks.npz", **{name: value.numpy() for name, value in vars(whole).items()})
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import torch
 
 from lab import cache
+from lab.devices import choose_device
 from lab.errors import LabError
+from lab.progress import Progress
 from lab.settings import Profile
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ Build = Callable[[Path], None]
 Better = Literal["higher", "lower"] | None
 T = TypeVar("T")
 
-_NOT_IN_SCORES = {"lab.cache", "lab.errors", "lab.progress", "lab.settings"}
+_NOT_IN_SCORES = {"lab.cache", "lab.devices", "lab.errors", "lab.hub", "lab.progress", "lab.settings"}
 _LIBRARIES = ("torch", "transformers", "scikit-learn")
 _KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does not fit is made again when asked for
 
@@ -112,7 +114,8 @@ class Context:
         """The language model under study."""
         from lab.subject import load_subject
 
-        return load_subject(self.profile.subject, self._device)
+        with Progress(f"loading {self.profile.subject.name}"):
+            return load_subject(self.profile.subject, self._device)
 
     @cached_property
     def subject_fingerprint(self) -> str:
@@ -124,7 +127,7 @@ class Context:
     @cached_property
     def device(self) -> torch.device:
         """Where models and SAEs are run."""
-        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return choose_device(self._device)
 
     @cached_property
     def dtype(self) -> str:
