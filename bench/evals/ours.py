@@ -1,0 +1,76 @@
+"""The lab's side of a job: the same rows as SAEBench's, with set-up made anew so that its time is counted."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.evals.job import settings
+from bench.evals.plan import Plan
+from bench.evals.saes import KINDS
+from lab import artifact
+from lab.cache import ROOT_VARIABLE
+from lab.evals import load
+from lab.evals.base import Context
+
+
+def run(plan: Plan, ctx: Context, folder: Path, evals: Sequence[str]) -> list[dict[str, Any]]:
+    """Score the job's SAEs.
+
+    Returns:
+        {"eval", "sae", "seed", "metrics", "seconds", "setup_seconds"} for each evaluation, SAE and seed.
+    """
+    loaded = {name: artifact.load(folder / "runs" / name / "sae", ctx.device) for name in KINDS}
+    rows = []
+    for name in evals:
+        module = load(name)
+        base = settings(plan, name, folder)
+        for seed in plan.seeds if hasattr(base, "seed") else (0,):
+            chosen = replace(base, seed=seed) if hasattr(base, "seed") else base
+            with _empty_cache():
+                if name == "core":
+                    ctx.held_out(chosen.batch_size * chosen.sparsity_batches)  # SAEBench gets tokens, not text
+                start = time.perf_counter()
+                setup = module.prepare(ctx, chosen)
+                setup_seconds = _since(start, ctx)
+                for sae_name, sae in loaded.items():
+                    start = time.perf_counter()
+                    scores = module.score(ctx, setup, sae, chosen)
+                    seconds = _since(start, ctx)
+                    row = {"eval": name, "sae": sae_name, "seed": seed, "metrics": scores.metrics}
+                    rows.append({**row, "seconds": seconds, "setup_seconds": setup_seconds})
+                    sys.stderr.write(
+                        f"ours {name} {sae_name} seed {seed}: {seconds:.1f} s, set-up {setup_seconds:.1f} s\n"
+                    )
+    return rows
+
+
+@contextmanager
+def _empty_cache() -> Iterator[None]:
+    """A cache folder of its own, so that no set-up is found in it."""
+    before = os.environ.get(ROOT_VARIABLE)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[ROOT_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[ROOT_VARIABLE]
+            else:
+                os.environ[ROOT_VARIABLE] = before
+
+
+def _since(start: float, ctx: Context) -> float:
+    """Seconds since then, the GPU's work included."""
+    if ctx.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
