@@ -37,12 +37,26 @@ Rows = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Part:
-    """A class of a combined set: the texts with one of these labels in the file that begins with this number."""
+    """A class of a combined set: the texts with one of these labels in the file that begins with this number.
+
+    `headings` are words that only this file's texts are divided by; they are left out.
+    """
 
     label: str
     file: int
     targets: tuple[str, ...] = ("1",)
+    headings: tuple[str, ...] = ()
 
+    def read(self, files: Path) -> Rows:
+        """Its texts and their label."""
+        for text, target in packaged.rows(packaged.numbered(files, self.file)):
+            if target in self.targets:
+                for heading in self.headings:
+                    text = text.replace(heading, " ", 1)
+                yield text.strip(), self.label
+
+
+_HEADINGS = ("Title: ", "\nReview: ")
 
 COMBINED: dict[str, tuple[Part, ...]] = {
     "code": (Part("C", 158), Part("Python", 159), Part("HTML", 160)),
@@ -50,15 +64,15 @@ COMBINED: dict[str, tuple[Part, ...]] = {
     "reviews": (
         Part("yelp / positive", 111, ("3", "4")),
         Part("yelp / negative", 111, ("0", "1")),
-        Part("amazon / positive", 157),
-        Part("amazon / negative", 157, ("0",)),
+        Part("amazon / positive", 157, ("1",), _HEADINGS),
+        Part("amazon / negative", 157, ("0",), _HEADINGS),
         Part("film / positive", 113),
         Part("film / negative", 113, ("0",)),
     ),
 }
 """Sets made of several files of sae-probes. In the files of code and of news the label 0 is text of other files. The
-reviews have a subject and a sentiment; occupation and gender of the wikidata files are not joined, because texts with
-both labels are too few (37 in the smallest quadrant of the largest pair)."""
+reviews have a subject and a sentiment. Occupation and gender of the wikidata files are not joined: texts with both
+labels are too few (37 in the smallest quadrant of the largest pair)."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +154,7 @@ def _packaged_rows(name: str) -> Rows:
     folder = packaged.folder()
     if asked in COMBINED:
         for part in COMBINED[asked]:
-            for text, target in packaged.rows(packaged.numbered(folder, part.file)):
-                if target in part.targets:
-                    yield text, part.label
+            yield from part.read(folder)
         return
     path = folder / f"{asked}.csv.zst"
     if not path.is_file():

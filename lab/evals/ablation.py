@@ -119,13 +119,13 @@ def too_wide(metrics: Iterable[str], n_values: Sequence[int], d_sae: int) -> dic
 
 
 def strongest(effects: Tensor, most: int) -> Tensor:
-    """The latents with the largest effects, the largest first; at most as many as have an effect at all.
+    """The latents with the largest effects above zero, the largest first.
 
     Args:
         effects: [d_sae].
-        most: how many are wanted.
+        most: how many are wanted; there may be fewer.
     """
-    return effects.topk(min(most, int(effects.count_nonzero()))).indices
+    return effects.topk(min(most, int((effects > 0).sum()))).indices
 
 
 def effects(latents: Latents, rows: Tensor, weight: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:

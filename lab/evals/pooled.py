@@ -151,6 +151,8 @@ def _build(ctx: Context, wanted: Wanted, folder: Path) -> None:
     }
     texts = list(dict.fromkeys(text for found in chosen.values() for text in found))
     tokens = _tokenised(subject, texts, wanted.context)
+    size = sum(map(len, tokens)) * subject.d_model * subject.dtype.itemsize
+    cache.check_space(folder, size, f"the residuals of {wanted.name}")
     order = sorted(range(len(texts)), key=lambda index: -len(tokens[index]))
     place = {texts[index]: row for row, index in enumerate(order)}
     counts, totals = [], []

@@ -10,12 +10,13 @@ classes, then over sets.
 SAEBench's quirks that are kept, so that numbers compare:
 - means that rank latents are over tokens that count, but sums that latents are taken from run over all positions, those
   left out being zero residuals: an SAE whose latents fire on zeros loses them there too;
-- an effect may be negative; where fewer than n are not zero, so many are taken;
 - probes keep the epoch that is best on the test texts, and are then tested with other negatives.
 
 What differs, by choice:
 - Seeds are fixed, and one draw of negatives serves the clean and all perturbed accuracies; SAEBench draws them anew for
   each figure, which adds noise to the differences. Probes start at zero instead of at random.
+- Where fewer than n effects are positive, only those latents are taken; SAEBench goes on with latents of no effect, in
+  no defined order.
 - Texts are encoded once instead of 1 + 7 x classes times, and probes are read off the sums; residuals are in float32.
 - With `skip_outliers` (the embedded profile) position 0 and massive activations count as left out.
 - The embedded profile takes sets of `sae-probes` with fewer texts of each class.

@@ -52,8 +52,13 @@ def test_packaged_sets_are_split_by_document_and_balanced(name: str, classes: tu
 def test_a_combined_set_takes_the_right_label_of_each_file() -> None:
     found = load("sae-probes:reviews", train_size=100, test_size=40, classes=("amazon / positive", "yelp / negative"))
     assert found.classes == ("amazon / positive", "yelp / negative")
-    assert all(text.startswith("Title:") for text in found.train["amazon / positive"])
-    assert not any(text.startswith("Title:") for text in found.train["yelp / negative"])
+    from lab import packaged
+
+    rows = list(packaged.rows(packaged.folder() / "157_amazon_5star.csv.zst"))
+    texts = {text.replace("Title: ", " ", 1).replace("\nReview: ", " ", 1).strip(): target for text, target in rows}
+    assert {texts[text] for text in found.train["amazon / positive"]} == {"1"}
+    stars = dict(packaged.rows(packaged.folder() / "111_yelp_data.csv.zst"))
+    assert {target for text, target in stars.items() if text.strip() in found.train["yelp / negative"]} == {"0", "1"}
 
 
 def test_a_folder_is_taken_as_given(tmp_path: Path) -> None:
