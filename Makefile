@@ -7,15 +7,15 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo test lint format bench aider sae-bench clean
+.PHONY: help setup demo test lint format bench bench-evals aider sae-bench clean
 
 help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
 	@echo "make test   set up and run the tests"
 	@echo "make lint   ruff and mypy"
-	@echo "make bench  the benchmarks against the peers"
+	@echo "make bench  our edit engine beside aider's"
+	@echo "make bench-evals  the evaluations beside SAEBench's, in an environment of its own (about 10 min)"
 	@echo "make aider  an environment of its own for --editor aider"
-	@echo "make sae-bench  an environment of its own for SAEBench, which python -m bench.evals compares with"
 	@echo "make clean  remove the environments and caches of this folder"
 
 setup: $(VENV)/.ready
@@ -44,6 +44,9 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m bench.edit
+
+bench-evals: sae-bench
+	@$(BIN)/python -m bench.evals
 
 # aider pins 108 packages exactly, so it gets an environment that nothing else has to agree with.
 aider: .aider-venv/.ready

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.evals import job, ours
+from bench.evals import job, ours, parity, saes
 from bench.evals.compare import compare, cost_table, costs, table
 from bench.evals.growth import growth
 from bench.evals.growth import table as growth_table
@@ -29,6 +29,7 @@ from lab.errors import LabError
 from lab.evals.base import Context
 
 _ROOT = Path(__file__).resolve().parents[2]
+ROWS = "theirs.json"
 PYTHON = _ROOT / ".sae-bench-venv" / "bin" / "python"
 
 
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not PYTHON.is_file():
         sys.stderr.write("error: there is no environment .sae-bench-venv here: make sae-bench\n")
         return 2
+    if options.write_parity:
+        parity.write(options.write_parity, theirs)
+        return 0
     plan = _plan(options)
     evals = [name for name in EVALS if name in (options.evals or ",".join(EVALS)).split(",")]
     try:
@@ -57,23 +61,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.json:
         sys.stdout.write(json.dumps(rows) + "\n")
+    elif options.dims:
+        sys.stdout.write(cost_table(costs(rows)))
     else:
-        sys.stdout.write(f"{table(rows)}\n{cost_table(costs(rows))}\n{growth_table(grown) if grown else ''}")
-        sys.stdout.write(_legend(plan, rows))
-    return 0 if all(row["agrees"] for row in rows) else 1
+        sys.stdout.write(f"{table(rows)}\n{cost_table(costs(rows))}\n{growth_table(grown)}{_legend(plan, rows)}")
+    # Random weights say nothing, and are scored in bfloat16 there and in float32 here: only the cost is compared.
+    return 0 if options.dims or all(row["agrees"] for row in rows) else 1
 
 
 def both(plan: Plan, folder: Path, evals: Sequence[str], device: str | None) -> tuple[Context, list[dict[str, Any]]]:
-    """Run both sides on a new job folder.
+    """Run both sides on a job folder; where it holds SAEBench's rows of an earlier run, only the lab's.
 
     Returns:
         The lab's context, and rows as `compare` gives them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ctx = Context(job.profile(plan, job.model(plan, folder)), device)
-    job.write(plan, ctx, folder, evals)
+    earlier = (folder / ROWS).is_file()
+    if not earlier:
+        chosen, acts = saes.make(ctx, plan.d_sae, plan.k, plan.steps, plan.tokens)
+        job.write(plan, ctx, folder, evals, chosen, acts)
     own = ours.run(plan, ctx, folder, evals)
-    return ctx, compare(theirs(folder), own)
+    return ctx, compare(_read(folder) if earlier else theirs(folder), own)
 
 
 def theirs(folder: Path) -> list[dict[str, Any]]:
@@ -88,7 +97,11 @@ def theirs(folder: Path) -> list[dict[str, Any]]:
     if done.returncode:
         sys.stderr.write((folder / "saebench.log").read_text(encoding="utf-8", errors="replace")[-4000:] + "\n")
         done.check_returncode()
-    return json.loads((folder / "theirs.json").read_text(encoding="utf-8"))
+    return _read(folder)
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / ROWS).read_text(encoding="utf-8"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dims", choices=("gemma", "gemma-small"), help="a model of gemma-2-2b's dimensions (small: much reduced)"
     )
-    parser.add_argument("--folder", type=Path, help="keep the texts, SAEs and SAEBench's log in this new folder")
+    parser.add_argument(
+        "--folder", type=Path, help="keep texts, SAEs and SAEBench's numbers here; the next run takes these"
+    )
+    parser.add_argument("--write-parity", type=Path, metavar="FILE", help="write the tests' parity set, nothing else")
     return parser
 
 
@@ -115,6 +131,7 @@ def _legend(plan: Plan, rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"\n{len(rows) - apart} of {len(rows)} numbers agree: within 1e-4 of SAEBench's, or within the range of its "
         f"{len(plan.seeds)} seeds (spread);\n"
+        "TPP's threshold of 500 is not compared: so few latents have an effect that SAEBench takes arbitrary ones.\n"
         "both sides' values are means over the seeds, seconds are those of the first.\n"
     )
 

@@ -8,6 +8,8 @@ from statistics import fmean
 from typing import Any
 
 RELATIVE = 1e-4
+UNDEFINED = "tpp_threshold_500_"
+"""Small SAEs have fewer latents than that with a positive effect; SAEBench then adds some without, in no order."""
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -22,14 +24,14 @@ def compare(theirs: Rows, ours: Rows) -> list[dict[str, Any]]:
         ours: the lab's.
     """
     found = []
-    for (name, sae), group in _grouped(theirs).items():
-        own = _grouped(ours).get((name, sae), [])
-        for metric in group[0]["metrics"]:
-            sides = [_values(rows, metric) for rows in (group, own)]
-            if not all(sides):
+    groups = _grouped(theirs), _grouped(ours)
+    for (name, sae), group in groups[0].items():
+        own = groups[1].get((name, sae), [])
+        means = summary(own)
+        for metric, (a, spread) in summary(group).items():
+            if metric not in means or metric.startswith(UNDEFINED):
                 continue
-            spread = max(sides[0]) - min(sides[0]) if len(group) > 1 else None
-            a, b = (fmean(values) for values in sides)
+            b = means[metric][0]
             found.append(
                 {
                     "eval": name,
@@ -38,7 +40,7 @@ def compare(theirs: Rows, ours: Rows) -> list[dict[str, Any]]:
                     "theirs": a,
                     "ours": b,
                     "spread": spread,
-                    "agrees": abs(a - b) <= max(spread or 0.0, RELATIVE * abs(a)),
+                    "agrees": agree(a, b, spread),
                     "seconds_theirs": group[0]["seconds"],
                     "seconds_ours": own[0]["seconds"],
                     "setup_theirs": group[0]["setup_seconds"],
@@ -46,6 +48,22 @@ def compare(theirs: Rows, ours: Rows) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def summary(rows: Rows) -> dict[str, tuple[float, float | None]]:
+    """By metric the mean over seeds and the range of the values (None for one seed), of those that are finite."""
+    found: dict[str, tuple[float, float | None]] = {}
+    for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
+        raw = [row["metrics"].get(metric) for row in rows]
+        values = [float(value) for value in raw if value is not None and math.isfinite(value)]
+        if values:
+            found[metric] = fmean(values), (max(values) - min(values) if len(rows) > 1 else None)
+    return found
+
+
+def agree(theirs: float, ours: float, spread: float | None) -> bool:
+    """Whether a value is within the spread of SAEBench's seeds, or within 1e-4 of the value."""
+    return abs(theirs - ours) <= max(spread or 0.0, RELATIVE * abs(theirs))
 
 
 def costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -68,12 +86,6 @@ def _grouped(rows: Rows) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     for row in rows:
         found.setdefault((row["eval"], row["sae"]), []).append(row)
     return found
-
-
-def _values(rows: Iterable[Mapping[str, Any]], metric: str) -> list[float]:
-    """The seeds' finite values; a metric may be absent for some."""
-    values = (row["metrics"].get(metric) for row in rows)
-    return [float(value) for value in values if value is not None and math.isfinite(value)]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bench.evals import saes
 from bench.evals.plan import Plan
+from bench.evals.saes import Sae
 from lab import embedded, labelled
 from lab.evals import load
 from lab.evals.base import Context, read_settings
@@ -62,7 +64,7 @@ def profile(plan: Plan, path: Path) -> Profile:
 
 
 def write(
-    plan: Plan, ctx: Context, folder: Path, evals: Sequence[str], weights: Mapping[str, Any] | None = None
+    plan: Plan, ctx: Context, folder: Path, evals: Sequence[str], chosen: Mapping[str, Sae], acts: Tensor
 ) -> None:
     """Fill a job folder: `job.json`, `tokens.safetensors`, `texts/`, `saes/` for SAEBench, `runs/` for the lab.
 
@@ -71,14 +73,11 @@ def write(
         ctx: with the model under study.
         folder: an empty folder.
         evals: which evaluations will be run.
-        weights: the dictionary's, as `saes.train` gives them; trained here by default.
+        chosen: the SAEs, by name.
+        acts: some residuals [n, d_model], on which each is checked when it is saved.
     """
-    acts = saes.activations(ctx, plan.tokens)
-    weights = weights or saes.train(acts, plan.d_sae, plan.k, plan.steps)
-    facts = {}
-    for name, sae in saes.variants(weights, plan.k, acts[:4096]).items():
-        saes.write(sae, name, folder, acts[:256])
-        facts[name] = {"architecture": name, "k": plan.k}
+    for name, sae in chosen.items():
+        saes.write(sae, name, folder, acts)
     config, tokenizer = ctx.subject.model.config, ctx.subject.tokenizer
     job: dict[str, Any] = {
         "model": config.name_or_path,
@@ -88,7 +87,7 @@ def write(
         "dtype": plan.dtype,
         "device": str(ctx.device),
         "threads": torch.get_num_threads(),
-        "saes": facts,
+        "saes": {name: {"architecture": sae.kind, "k": sae.k} for name, sae in chosen.items()},
         "seeds": plan.seeds,
         "llm_batch_size": _LLM_BATCH,
     }

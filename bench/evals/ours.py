@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from bench.evals.job import settings
 from bench.evals.plan import Plan
 from bench.evals.saes import KINDS
 from lab import artifact
+from lab.artifact import Artifact
 from lab.cache import ROOT_VARIABLE
 from lab.evals import load
 from lab.evals.base import Context
@@ -31,26 +32,34 @@ def run(plan: Plan, ctx: Context, folder: Path, evals: Sequence[str]) -> list[di
     """
     loaded = {name: artifact.load(folder / "runs" / name / "sae", ctx.device) for name in KINDS}
     rows = []
-    for name in evals:
-        module = load(name)
-        base = settings(plan, name, folder)
-        for seed in plan.seeds if hasattr(base, "seed") else (0,):
-            chosen = replace(base, seed=seed) if hasattr(base, "seed") else base
-            with _empty_cache():
-                if name == "core":
-                    ctx.held_out(chosen.batch_size * chosen.sparsity_batches)  # SAEBench gets tokens, not text
-                start = time.perf_counter()
-                setup = module.prepare(ctx, chosen)
-                setup_seconds = _since(start, ctx)
-                for sae_name, sae in loaded.items():
-                    start = time.perf_counter()
-                    scores = module.score(ctx, setup, sae, chosen)
-                    seconds = _since(start, ctx)
-                    row = {"eval": name, "sae": sae_name, "seed": seed, "metrics": scores.metrics}
-                    rows.append({**row, "seconds": seconds, "setup_seconds": setup_seconds})
-                    sys.stderr.write(
-                        f"ours {name} {sae_name} seed {seed}: {seconds:.1f} s, set-up {setup_seconds:.1f} s\n"
-                    )
+    for seed in plan.seeds:
+        # One cache for all evaluations of a call, as a user has it: sparse probing and TPP share their residuals.
+        with _empty_cache():
+            for name in evals:
+                chosen = settings(plan, name, folder)
+                if hasattr(chosen, "seed"):
+                    rows += _score(name, replace(chosen, seed=seed), seed, ctx, loaded)
+                elif seed == plan.seeds[0]:
+                    rows += _score(name, chosen, seed, ctx, loaded)
+    return rows
+
+
+def _score(name: str, chosen: Any, seed: int, ctx: Context, loaded: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+    """One evaluation of all SAEs with one seed."""
+    module = load(name)
+    if name == "core":
+        ctx.held_out(chosen.batch_size * chosen.sparsity_batches)  # SAEBench is given tokens, not text
+    start = time.perf_counter()
+    setup = module.prepare(ctx, chosen)
+    setup_seconds = _since(start, ctx)
+    rows = []
+    for sae_name, sae in loaded.items():
+        start = time.perf_counter()
+        scores = module.score(ctx, setup, sae, chosen)
+        seconds = _since(start, ctx)
+        row = {"eval": name, "sae": sae_name, "seed": seed, "metrics": scores.metrics}
+        rows.append({**row, "seconds": seconds, "setup_seconds": setup_seconds})
+        sys.stderr.write(f"lab: {name} {sae_name} seed {seed}: {seconds:.1f} s, set-up {setup_seconds:.1f} s\n")
     return rows
 
 

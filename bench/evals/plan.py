@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lab.evals.ablation import N_VALUES
+
 EVALS = ("core", "absorption", "sparse_probing", "scr", "tpp")
 SEEDS = (42, 43, 44, 45, 46)
+NEWS, CODE = "sae-probes:97_news_class", "sae-probes:code"
 REVIEWS = "sae-probes:reviews: yelp / amazon, positive / negative"
 
 
@@ -35,13 +38,15 @@ class Plan:
     model: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _texts(train: int, test: int, context: int) -> dict[str, dict[str, Any]]:
+def _texts(
+    train: int, test: int, context: int, sets: tuple[str, ...] = (NEWS, CODE), n_values: tuple[int, ...] = N_VALUES
+) -> dict[str, dict[str, Any]]:
     """Settings of the three evaluations that read labelled texts."""
     sizes = {"train_size": train, "test_size": test, "context_length": context}
     return {
-        "sparse_probing": {"sets": ("sae-probes:97_news_class", "sae-probes:code"), **sizes},
-        "scr": {"pairs": (REVIEWS,), **sizes},
-        "tpp": {"sets": ("sae-probes:97_news_class",), **sizes},
+        "sparse_probing": {"sets": sets, **sizes},
+        "scr": {"pairs": (REVIEWS,), "n_values": n_values, **sizes},
+        "tpp": {"sets": (NEWS,), "n_values": n_values, **sizes},
     }
 
 
@@ -72,6 +77,20 @@ QUICK = Plan(
         "core": {"batch_size": 4, "reconstruction_batches": 1, "sparsity_batches": 4},
         "absorption": _ABSORPTION,
         **_texts(120, 100, 24),
+    },
+)
+
+# What the tests hold as data, on the model and layer of their profile.
+PARITY = Plan(
+    layer=2,
+    context=64,
+    d_sae=64,
+    k=8,
+    tokens=20_000,
+    evals={
+        "core": {"batch_size": 2, "reconstruction_batches": 1, "sparsity_batches": 4},
+        "absorption": _ABSORPTION,
+        **_texts(80, 80, 16, sets=(NEWS,), n_values=(2, 5, 10)),
     },
 )
 

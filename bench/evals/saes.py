@@ -55,6 +55,12 @@ def activations(ctx: Context, most: int) -> Tensor:
     return open_store(ctx.profile, ctx.subject).acts[:most].float()
 
 
+def make(ctx: Context, d_sae: int, k: int, steps: int, tokens: int) -> tuple[dict[str, Sae], Tensor]:
+    """The SAEs of KINDS, trained on so many residuals, and some of those to check them on."""
+    acts = activations(ctx, tokens)
+    return variants(train(acts, d_sae, k, steps), k, acts[:4096]), acts[:256]
+
+
 def train(acts: Tensor, d_sae: int, k: int, steps: int, seed: int = 0, batch: int = 512) -> dict[str, Tensor]:
     """The weights of a small TopK SAE (Gao et al. 2024, arXiv:2406.04093) on activations [n, d_in].
 
