@@ -1,7 +1,7 @@
 """``python -m bench.evals``: SAEBench's evaluations and the lab's on the same model, SAEs and texts.
 
-Numbers stand beside numbers with the spread of SAEBench's seeds, seconds beside seconds. It takes minutes on two cores;
-`--quick` cuts the model to four layers. SAEBench runs in its own environment: `make sae-bench`.
+Numbers stand beside numbers with the spread of SAEBench's seeds, seconds beside seconds. The model is the first
+twelve layers of the embedded one, with `--quick` the first four; it takes minutes on two cores. SAEBench runs in its own environment: `make sae-bench`.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="four layers of the model, fewer seeds")
     parser.add_argument("--evals", help=f"only these of {', '.join(EVALS)}")
     parser.add_argument("--seeds", type=int, help="so many of SAEBench's seeds")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time, for a machine that has other work too")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda where there is one)")
     parser.add_argument(
         "--dims", choices=("gemma", "gemma-small"), help="a model of gemma-2-2b's dimensions (small: much reduced)"
@@ -123,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(options: argparse.Namespace) -> Plan:
     plan = {"gemma": GEMMA, "gemma-small": GEMMA_SMALL, None: QUICK if options.quick else FULL}[options.dims]
-    return replace(plan, seeds=plan.seeds[: options.seeds]) if options.seeds else plan
+    return replace(plan, seeds=plan.seeds[: options.seeds], cpu_time=options.cpu_time)
 
 
 def _legend(plan: Plan, rows: Sequence[dict[str, Any]]) -> str:

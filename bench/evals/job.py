@@ -89,6 +89,7 @@ def write(
         "threads": torch.get_num_threads(),
         "saes": {name: {"architecture": sae.kind, "k": sae.k} for name, sae in chosen.items()},
         "seeds": plan.seeds,
+        "cpu_time": plan.cpu_time,
         "llm_batch_size": _LLM_BATCH,
     }
     (folder / "texts").mkdir()

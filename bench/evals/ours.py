@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ def run(plan: Plan, ctx: Context, folder: Path, evals: Sequence[str]) -> list[di
         {"eval", "sae", "seed", "metrics", "seconds", "setup_seconds"} for each evaluation, SAE and seed.
     """
     loaded = {name: artifact.load(folder / "runs" / name / "sae", ctx.device) for name in KINDS}
+    now = time.process_time if plan.cpu_time else time.perf_counter
     rows = []
     for seed in plan.seeds:
         # One cache for all evaluations of a call, as a user has it: sparse probing and TPP share their residuals.
@@ -38,25 +39,27 @@ def run(plan: Plan, ctx: Context, folder: Path, evals: Sequence[str]) -> list[di
             for name in evals:
                 chosen = settings(plan, name, folder)
                 if hasattr(chosen, "seed"):
-                    rows += _score(name, replace(chosen, seed=seed), seed, ctx, loaded)
+                    rows += _score(name, replace(chosen, seed=seed), seed, ctx, loaded, now)
                 elif seed == plan.seeds[0]:
-                    rows += _score(name, chosen, seed, ctx, loaded)
+                    rows += _score(name, chosen, seed, ctx, loaded, now)
     return rows
 
 
-def _score(name: str, chosen: Any, seed: int, ctx: Context, loaded: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+def _score(
+    name: str, chosen: Any, seed: int, ctx: Context, loaded: Mapping[str, Artifact], now: Callable[[], float]
+) -> list[dict[str, Any]]:
     """One evaluation of all SAEs with one seed."""
     module = load(name)
     if name == "core":
         ctx.held_out(chosen.batch_size * chosen.sparsity_batches)  # SAEBench is given tokens, not text
-    start = time.perf_counter()
+    start = now()
     setup = module.prepare(ctx, chosen)
-    setup_seconds = _since(start, ctx)
+    setup_seconds = _waited(ctx, now) - start
     rows = []
     for sae_name, sae in loaded.items():
-        start = time.perf_counter()
+        start = now()
         scores = module.score(ctx, setup, sae, chosen)
-        seconds = _since(start, ctx)
+        seconds = _waited(ctx, now) - start
         row = {"eval": name, "sae": sae_name, "seed": seed, "metrics": scores.metrics}
         rows.append({**row, "seconds": seconds, "setup_seconds": setup_seconds})
         sys.stderr.write(f"lab: {name} {sae_name} seed {seed}: {seconds:.1f} s, set-up {setup_seconds:.1f} s\n")
@@ -78,8 +81,8 @@ def _empty_cache() -> Iterator[None]:
                 os.environ[ROOT_VARIABLE] = before
 
 
-def _since(start: float, ctx: Context) -> float:
-    """Seconds since then, the GPU's work included."""
+def _waited(ctx: Context, now: Callable[[], float]) -> float:
+    """The time when the GPU's work is done too."""
     if ctx.device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return now()

@@ -22,7 +22,7 @@ class Plan:
     embedded one, of whose layers the first `depth` are kept (0: all). The SAEs read the residual stream after `layer`.
     Texts have `context` tokens. `d_sae`, `k` and training `steps` are the dictionary's (0 steps: random directions),
     trained on `tokens` residuals. `seeds` are those of whatever draws samples or trains probes. `evals` are settings by
-    evaluation.
+    evaluation. With `cpu_time` seconds are those of the processor (all threads), for a machine that has other work too.
     """
 
     layer: int
@@ -35,6 +35,7 @@ class Plan:
     tokens: int = 30_000
     seeds: tuple[int, ...] = SEEDS
     dtype: str = "float32"
+    cpu_time: bool = False
     model: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,15 +54,18 @@ def _texts(
 # Few words leave many letters without a good probe; both sides keep each that is ever right.
 _ABSORPTION = {"per_letter": 12, "min_letters": 1, "min_probe_f1": 0.0}
 
+# The hook is in the middle of the model, as SAEBench has it on gemma-2-2b (layer 12 of 26).
 FULL = Plan(
-    layer=6,
+    layer=5,
+    depth=12,
     context=128,
-    d_sae=1024,
+    d_sae=768,
     k=32,
+    tokens=20_000,
     evals={
-        "core": {"batch_size": 4, "reconstruction_batches": 2, "sparsity_batches": 8},
-        "absorption": _ABSORPTION,
-        **_texts(200, 100, 32),
+        "core": {"batch_size": 4, "reconstruction_batches": 1, "sparsity_batches": 8},
+        "absorption": {**_ABSORPTION, "per_letter": 8},
+        **_texts(120, 60, 32),
     },
 )
 QUICK = Plan(

@@ -45,6 +45,7 @@ class Side:
         self.device = self.job["device"]
         self.dtype = getattr(torch, self.job["dtype"])
         self.layer = self.job["layer"]
+        self.now = time.process_time if self.job["cpu_time"] else time.perf_counter
         self.model = hooked_model(self.job, work, self.dtype)
         self.saes = {name: self.sae(name, facts) for name, facts in self.job["saes"].items()}
         self.rows: list[dict[str, Any]] = []
@@ -105,7 +106,7 @@ class Side:
         tokenizer = self.model.tokenizer
         special = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id}
         for name, sae in self.saes.items():
-            start = time.perf_counter()
+            start = self.now()
             store = ActivationsStore.from_sae(
                 self.model,
                 sae,
@@ -138,7 +139,7 @@ class Side:
                 if not timed:
                     stack.enter_context(patch.object(self.model, "run_with_cache", self.up_to_hook()))
                 seed_all(seed)
-                start = time.perf_counter()
+                start = self.now()
                 common.load_or_train_probe(
                     self.model,
                     template,
@@ -152,7 +153,7 @@ class Side:
                 for name, sae in self.saes.items():
                     args = {"sae": sae, "model": self.model, "layer": self.layer, "sae_name": name, **common_args}
                     args |= {"max_k_value": settings["max_k"], "probes_dir": home / "probes"}
-                    start = time.perf_counter()
+                    start = self.now()
                     letters = k_sparse_probing.run_k_sparse_probing_experiment(
                         experiment_dir=home / "sparse",
                         f1_jump_threshold=settings["f1_jump_threshold"],
@@ -337,14 +338,14 @@ class Side:
 
         def noted(*args: Any, **kwargs: Any) -> Any:
             nonlocal begin, before
-            begin, before = time.perf_counter(), seconds["setup"]
+            begin, before = self.now(), seconds["setup"]
             return single(*args, **kwargs)
 
         def saving(*args: Any, **kwargs: Any) -> None:
             save(*args, **kwargs)
             seconds["setup"] = before + self.since(begin)  # saved more than once: pickled probes save their tensors
 
-        start = time.perf_counter()
+        start = self.now()
         with patch.object(main, "run_eval_single_dataset", noted), patch.object(torch, "save", saving):
             yield seconds
         seconds["total"] = self.since(start)
@@ -353,7 +354,7 @@ class Side:
         """Seconds since then, the GPU's work included."""
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return self.now() - start
 
 
 def seed_all(seed: int) -> None:
