@@ -1,7 +1,8 @@
 """``python -m bench.evals``: SAEBench's evaluations and the lab's on the same model, SAEs and texts.
 
-Numbers stand beside numbers with the spread of SAEBench's seeds, seconds beside seconds. The model is the first
-twelve layers of the embedded one, with `--quick` the first four; it takes minutes on two cores. SAEBench runs in its own environment: `make sae-bench`.
+Numbers stand beside numbers with the spread of SAEBench's seeds, seconds beside seconds. The model is the first twelve
+layers of the embedded one, with `--quick` the first four. It takes minutes on two cores. SAEBench runs in an
+environment of its own: `make sae-bench`.
 """
 
 from __future__ import annotations
