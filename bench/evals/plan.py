@@ -94,7 +94,7 @@ PARITY = Plan(
     evals={
         "core": {"batch_size": 2, "reconstruction_batches": 1, "sparsity_batches": 4},
         "absorption": _ABSORPTION,
-        **_texts(80, 80, 16, sets=(NEWS,), n_values=(2, 5, 10)),
+        **_texts(80, 80, 16, sets=(NEWS,), n_values=(2, 5, 10, 20, 50)),
     },
 )
 
