@@ -198,7 +198,8 @@ def _make(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str, fo
     scratch = folder / "scratch"
     scratch.mkdir()
     (scratch / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
-    logs = campaign.workspace.run_dir(0)
+    logs = campaign.workspace.run_dir(0) / "logs"
+    logs.mkdir(exist_ok=True)
     name = what.replace(" ", "_")
     made = []
     for number, seed in enumerate(recipe.seeds, 1):
