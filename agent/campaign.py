@@ -101,6 +101,10 @@ class Campaign:
         folder = self.baseline_dir(era)
         return {**self._load(folder), **self._load(folder / "matched")}
 
+    def grid(self, era: int | None = None) -> dict[str, Group]:
+        """The points of the lab's grid that there were when the baselines of an era were made."""
+        return self._load(self.baseline_dir(era) / "grid")
+
     def fresh_groups(self) -> dict[str, Group]:
         """What a confirmation trained with fresh seeds: the run's group and its baseline's; empty where none did."""
         plan = self.state.confirmation

@@ -9,7 +9,8 @@ from agent.files import write_atomically
 from agent.prompt import render
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.compare import Comparison
-from agent.report.judged import comparison_of
+from agent.report.frontier import beside_frontier
+from agent.report.judged import comparison_of, goal
 from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
 from agent.state import Run
 from agent.workspace import EXPERIMENT
@@ -37,6 +38,7 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
         baseline_table=_baseline_table(campaign),
         seeds=len(campaign.profile.baselines.seeds),
         runs=[_section(campaign, run) for run in state.runs],
+        goal=goal(campaign),
         overview=columns(_overview(campaign)) if state.runs else "",
         confirmation=confirmation_text(campaign),
         ended=_ended(campaign),
@@ -76,8 +78,9 @@ def check_notes(campaign: Campaign) -> None:
         about = event.data
         if event.kind == "failed" and " ".join(str(about["reason"]).split()) not in flat:
             missing.append(f"run_{about['run']}, attempt {about['attempt']}: {about['reason']}")
-        if event.kind == "confirmed" and about is events[-1].data and "## Confirmation" not in text:
-            missing.append(f"the confirmation of run_{about['run']}")
+    plan = campaign.state.confirmation
+    if plan and plan.closed and "\n## Confirmation\n" not in text:
+        missing.append("the confirmation")
     if missing:
         raise AgentError(f"{NAME} lacks what the ledger has ({'; '.join(missing)}); resume to write it anew")
 
@@ -128,6 +131,7 @@ def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
         "settings": _settings(campaign, run) if scored else "",
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
         "against": _against(comparison) if comparison else "",
+        "frontier": beside_frontier(comparison, campaign.grid(era), goal(campaign)) if comparison else "",
         "table": metric_table(campaign, run, comparison, headlines(campaign)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
         "prediction": told(campaign, last.prediction, era)

@@ -27,6 +27,7 @@ from agent.execute.local import run
 from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_file
 from agent.report.judged import comparison_of, headline_verdicts
+from agent.report.results import load_result
 from agent.state import Run, Step, next_step
 from agent.workspace import EXPERIMENT
 
@@ -55,6 +56,7 @@ def make_baselines(campaign: Campaign) -> None:
         names += copy_seeds(cached, recipe, folder, recipe.architecture)
         keys[recipe.architecture] = cached.name
         made_under = under if under != now else made_under
+    _copy_grid(campaign, folder / "grid")
     campaign.forget_baselines()
     campaign.record("baselines", keys=keys, runs=sorted(names), conditions=made_under)
     if made_under != now:
@@ -215,6 +217,21 @@ def _make(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str, fo
     require(result, f"scoring the {what}", campaign.profile.limits.score_seconds)
     if wrong := damage(folder, recipe, now["facts"]["evals"]):
         raise AgentError(f"{what}: {wrong}: the lab was changed while the campaign went on; resume it")
+
+
+def _copy_grid(campaign: Campaign, folder: Path) -> None:
+    """Copy the scores of the lab's grid, where someone had it made; one that is damaged is left out."""
+    from lab.grid import kept_points
+
+    for point in kept_points(campaign.profile):
+        target = folder / f"{point.architecture}_l0_{point.l0:g}_seed{point.seed}"
+        try:
+            load_result(point.folder)
+        except AgentError:
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("results.json", "training.json"):
+            shutil.copy(point.folder / name, target)
 
 
 def _move_stale(campaign: Campaign) -> None:

@@ -114,5 +114,9 @@ def _close(campaign: Campaign, plan: Confirmation, failure: str) -> None:
         campaign.record("confirmed", run=plan.run, failure=failure, verdicts={})
         campaign.screen.say(f"  run {plan.run}: [red]not confirmed[/red], {failure}")
         return
-    verdicts = headline_verdicts(confirmation_of(campaign, plan))
-    campaign.record("confirmed", run=plan.run, failure="", verdicts=verdicts)
+    found = confirmation_of(campaign, plan)
+    row = found.row(goal(campaign))
+    verdict = row.verdict if row else "not scored"
+    outcome = "[green]confirmed[/green]" if verdict == "improved" else "not confirmed"
+    campaign.record("confirmed", run=plan.run, failure="", verdicts=headline_verdicts(found))
+    campaign.screen.say(f"  run {plan.run}: {outcome}, {goal(campaign)} is {verdict} on fresh seeds")

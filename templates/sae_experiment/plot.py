@@ -76,6 +76,14 @@ def load_seeds(home: Path) -> dict[str, list[Result]]:
     return dict(sorted(groups.items(), key=lambda item: item[0] != "topk"))
 
 
+def load_grid() -> dict[str, list[Result]]:
+    """The lab's grid of baselines, where it was made: each architecture at several L0."""
+    found: dict[str, list[Result]] = {}
+    for name, seeds in load_seeds(Path("run_0/grid")).items():
+        found.setdefault(f"{name.rpartition('_l0_')[0]} grid", []).extend(seeds)
+    return found
+
+
 def save(figure: plt.Figure, name: str, description: str, rows: list[dict], listing: dict[str, str]) -> None:
     """Write a figure, its data and its place in the list."""
     figure.savefig(FIGURES / f"{name}.png")
@@ -222,7 +230,7 @@ def main() -> None:
     runs, baselines, listing = load_runs(), load_seeds(Path("run_0")), {}
     for figure in (headline_scores, absorption_by_letter, training_curves):
         figure(runs, baselines, listing)
-    sparsity_plane(runs, {**baselines, **load_seeds(Path("run_0/matched"))}, listing)
+    sparsity_plane(runs, {**baselines, **load_seeds(Path("run_0/matched")), **load_grid()}, listing)
     (FIGURES / "figures.json").write_text(json.dumps(listing, indent=2) + "\n")
 
 

@@ -9,14 +9,17 @@ import pytest
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.baselines import check_freshness
+from agent.execute.baselines import check_freshness, make_baselines, obtain, profile_recipe
+from agent.execute.kept import KIND, copy_seeds, differences
 from agent.ledger import Ledger
 from agent.notes import check_notes, write_notes
 from agent.prompt import plot_prompt, turn_prompt
+from agent.report.compare import compare
 from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
 from agent.screen import Screen
 from agent.state import next_step, read_state
 from agent.workspace import Workspace
+from lab import cache
 from tests.agent.campaigns import IDEA, TINY, launch
 
 METRIC = "core.explained_variance"
@@ -48,7 +51,7 @@ def small(tmp_path_factory):
     """A profile of the tests with one architecture, three seeds and one evaluation."""
     text = TINY.read_text().replace('architectures = ["topk", "relu"]', 'architectures = ["topk"]')
     path = tmp_path_factory.mktemp("profile") / "tiny.toml"
-    path.write_text(text.replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
+    path.write_text(text.replace("seeds = [0, 1]", "seeds = [0, 1, 2]").replace("tokens = 30_720", "tokens = 10_240"))
     return path
 
 
@@ -137,7 +140,8 @@ def test_notes_that_lack_a_run_are_named(done, tmp_path):
     campaign = opened(folder)
     check_notes(campaign)
     notes = (folder / "notes.txt").read_text()
-    for lost, said in (("## Run 1: ", "run_1"), ("\nrun_2 ", "run_2 in the table")):
+    lines = (("## Run 1: ", "run_1"), ("\nrun_2 ", "run_2 in the table"), ("## Confirmation", "the confirmation"))
+    for lost, said in lines:
         (folder / "notes.txt").write_text(notes.replace(lost, "\nsome "))
         with pytest.raises(AgentError, match=said):
             check_notes(campaign)
@@ -190,6 +194,50 @@ def test_a_lost_copy_of_a_baseline_comes_back_from_the_cache(done, tmp_path):
     check_freshness(campaign)
     assert json.loads((lost / "results.json").read_text()) == before
     assert campaign.workspace.ledger.events[-1].kind == "matched"
+
+
+def test_with_stale_ok_an_older_baseline_serves_and_a_damaged_one_is_set_aside(done, empty_cache, tmp_path):
+    campaign = cut_after(done, tmp_path / "ws", "baselines", stale_ok=True)
+    now = campaign.state.baselines["conditions"]
+    older = {**now, "template": "of last week"}
+    recipe = profile_recipe(campaign, "topk")
+
+    def fill(folder):
+        copy_seeds(done / "run_0", recipe, folder, "topk")
+
+    kept = cache.entry(KIND, recipe.key(older), fill)
+    assert obtain(campaign, now, recipe, "baseline topk") == (kept, older)
+    assert differences(older, now) == ["the template's experiment.py"]
+
+    fresh = cache.entry(KIND, recipe.key(now), fill)
+    assert obtain(campaign, now, recipe, "baseline topk") == (fresh, now)
+    (fresh / "topk_seed2" / "sae" / "encode.pt2").unlink()
+    assert obtain(campaign, now, recipe, "baseline topk") == (kept, older)
+    assert not fresh.exists()
+    assert (fresh.with_name(f"{fresh.name}.damaged-1") / "topk_seed1" / "results.json").is_file()
+    fresh = cache.entry(KIND, recipe.key(now), fill)
+    (fresh / "key.json").unlink()
+    assert obtain(campaign, now, recipe, "baseline topk") == (kept, older)
+
+
+def test_when_baselines_are_made_again_the_older_ones_stay(done, small, tmp_path):
+    """Real baselines of a changed evaluator; the run scored before keeps its verdict, the next has none against it."""
+    changed = tmp_path / "tiny.toml"
+    changed.write_text(small.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9"))
+    campaign = cut_after(done, tmp_path / "ws", "matched", profile=str(changed))
+    before = comparison_of(campaign, campaign.state.runs[0])
+    check_freshness(campaign)
+    make_baselines(campaign)
+    write_notes(campaign, commit=False)
+    check_notes(campaign)
+    assert next_step(campaign.state)[0] == "propose"
+    home = campaign.workspace.run_dir(0)
+    assert sorted(path.name for path in home.glob("topk*")) == [f"topk_seed{seed}" for seed in (0, 1, 2)]
+    assert (home / "stale_1" / "matched" / "topk_l0_24_seed0").is_dir()
+    assert comparison_of(campaign, campaign.state.runs[0]) == before
+    assert "evaluator of core" in [
+        item.what for item in compare(campaign.result(1), campaign.baselines["topk"]).confounds
+    ]
 
 
 def test_the_prompt_of_a_turn_names_the_baseline_that_was_trained_for_a_run(done, tmp_path):
