@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("core", "absorption", "sparse_probing", "scr", "tpp"),
-    *("unlearning", "autointerp", "meta_structure", "mdl"),
+    *("unlearning", "autointerp", "ravel", "meta_structure", "mdl"),
 )
 JUDGED = ("autointerp",)
 """Those that ask a language model, which the caller names; they are no part of "all" without one."""
