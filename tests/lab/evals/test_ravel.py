@@ -73,7 +73,7 @@ def test_no_latent_swapped_changes_nothing(
     swap = Swap(tiny_context.subject, table, sae, settings)
     none = torch.zeros(sae.d_sae, dtype=torch.bool)
     for pairs in table.pairs.values():
-        assert swap.accuracies(pairs[:12], none) == (0.0, 1.0)
+        assert swap.accuracies(pairs[:8], none) == (0.0, 1.0)
 
 
 def test_all_latents_of_a_perfect_sae_patch_the_residual(
@@ -81,7 +81,7 @@ def test_all_latents_of_a_perfect_sae_patch_the_residual(
 ) -> None:
     subject = tiny_context.subject
     swap = Swap(subject, table, sae, settings)
-    pairs = table.pairs["Country"][:8]
+    pairs = table.pairs["Country"][:6]
     right: dict[int, list[bool]] = {0: [], 1: []}
     for base, source, is_cause in pairs.tolist():
         token = plain_tokens(subject, table, base, source, 1)
@@ -96,17 +96,17 @@ def test_all_latents_of_a_perfect_sae_patch_the_residual(
 def test_added_tokens_keep_the_change(table: Table, tiny_context: Context) -> None:
     subject = tiny_context.subject
     base, source, _ = table.pairs["Language"][0].tolist()
-    expected = plain_tokens(subject, table, base, source, 3)
+    expected = plain_tokens(subject, table, base, source, 2)
     prompts = table.prompts.take([base, base])
     resid = table.resid[[base, base]].clone()
     resid[torch.arange(2), prompts.entity] = table.resid[source, table.prompts.entity[source]]
     said = subject.tokenizer.decode(expected).split('"')[0].strip(' "')
     first, right = ravel_pairs.completed(
-        subject, prompts, resid, [said, f"{said} and no more"], prompts.prefix(subject), count=3
+        subject, prompts, resid, [said, f"{said} and no more"], prompts.prefix(subject), count=2
     )
     assert first.tolist() == [expected[0]] * 2
     assert right.tolist() == [True, True], "the beginning of a label counts"
-    other = ravel_pairs.completed(subject, prompts, resid, ["x" + said] * 2, prompts.prefix(subject), count=3)[1]
+    other = ravel_pairs.completed(subject, prompts, resid, ["x" + said] * 2, prompts.prefix(subject), count=2)[1]
     assert not other.any()
 
 
@@ -140,7 +140,7 @@ def test_a_bad_reconstruction_costs_isolation_unless_its_error_is_kept(
     table: Table, tiny_context: Context, settings: Settings, tmp_path: Path, save_sae: SaveSae
 ) -> None:
     silent = save_sae(tmp_path, "silent")
-    pairs = table.pairs["Country"]
+    pairs = table.pairs["Country"][:8]
     none = torch.zeros(silent.d_sae, dtype=torch.bool)
     dropped = Swap(tiny_context.subject, table, silent, settings).accuracies(pairs, none)
     kept = Swap(tiny_context.subject, table, silent, dataclasses.replace(settings, keep_error=True))
@@ -167,7 +167,7 @@ def test_too_few_known_prompts_are_said(tiny_context: Context, settings: Setting
     scores = ravel.score(tiny_context, setup, sae, few)
     assert scores.metrics == {}
     assert set(scores.details["undefined"]) == set(ravel.METRICS)
-    assert "10 prompts that are completed right" in scores.details["undefined"]["cause_score"]
+    assert "8 prompts that are completed right" in scores.details["undefined"]["cause_score"]
     assert set(scores.details["known_prompts"]["place"]) == {"Continent", "Country", "Language"}
 
 
@@ -254,7 +254,7 @@ def test_hub_prompts_are_scored_over_several_tokens(
         "ravel_nobel_prize_winner_entity_attributes.json": {"Marie Curie": {"Gender": "no such value"}},
     }
     hub_copy(tmp_path, monkeypatch, files)
-    few = Settings(min_prompts=4, n_pairs=6, num_epochs=1, n_generated_tokens=3)
+    few = Settings(min_prompts=4, n_pairs=6, num_epochs=1, n_generated_tokens=2)
     setup = ravel.prepare(tiny_context, few)
     assert list(setup.tables) == ["city"]
     assert setup.known["nobel_prize_winner"] == {"Gender": 0}
