@@ -163,9 +163,10 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
     if not tasks:
         why = f"no class of entities has two attributes with {settings.min_prompts} prompts that are completed right"
         return Scores({}, {**details, "undefined": dict.fromkeys(METRICS, why)})
+    swaps = {name: Swap(ctx.subject, table, sae, settings) for name, table in setup.tables.items()}
     means: dict[str, list[tuple[float, float]]] = {}
     for name, attribute in track(tasks, "scoring: ravel"):
-        swap = Swap(ctx.subject, setup.tables[name], sae, settings)
+        swap = swaps[name]
         pairs = setup.tables[name].pairs[attribute]
         split = int(len(pairs) * settings.train_share)
         mask = swap.learned(pairs[:split])

@@ -88,9 +88,8 @@ def known(subject: Subject, prompts: Prompts, settings: Settings, what: str) -> 
         first += tokens[good].tolist()
     best = {name for name, _ in Counter(prompts.names[row] for row in right).most_common(settings.top_n_entities)}
     kept = [place for place, row in enumerate(right) if prompts.names[row] in best]
-    return prompts.take([right[place] for place in kept]), torch.tensor(
-        [first[place] for place in kept], dtype=torch.int64
-    )
+    tokens = torch.tensor([first[place] for place in kept], dtype=torch.int64)
+    return prompts.take([right[place] for place in kept]), tokens
 
 
 def table(subject: Subject, prompts: Prompts, first: Tensor, settings: Settings, what: str) -> Table | None:

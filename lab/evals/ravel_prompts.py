@@ -101,7 +101,7 @@ def from_hub(subject: Subject, entity_class: str) -> Prompts:
     """Every attribute of every entity in every wording, as SAEBench 0.6.0 loads them.
 
     Raises:
-        LabError: the hub cannot be reached.
+        LabError: the hub cannot be reached, or has no such prompts.
     """
     templates, entities = (
         _hub_file(f"ravel_{entity_class}_{part}.json") for part in ("attribute_to_prompts", "entity_attributes")
@@ -109,10 +109,12 @@ def from_hub(subject: Subject, entity_class: str) -> Prompts:
     rows = []
     for name, known in entities.items():
         for attribute in HUB_ATTRIBUTES[entity_class]:
-            for template in templates[attribute]:
+            for template in templates.get(attribute, ()):
                 if template.count("%s") == 1 and known.get(attribute):
                     start, end = template.split("%s")
                     rows.append((start + name, end, name, attribute, known[attribute]))
+    if not rows:
+        raise LabError(f"the data set {HUB_SET} has no prompts on {entity_class}: it has changed since SAEBench 0.6.0")
     return _encoded(subject, [], rows)
 
 
