@@ -16,6 +16,7 @@ from agent.state import State, read_state
 from agent.workspace import EXPERIMENT, Workspace, code_key
 
 if TYPE_CHECKING:
+    from agent.execute.sandbox import Sandbox
     from lab.settings import Profile
 
 
@@ -55,6 +56,17 @@ class Campaign:
         from lab.settings import load_profile
 
         return load_profile(self.settings.profile)
+
+    @cached_property
+    def sandbox(self) -> "Sandbox":
+        """What holds the code that the model writes.
+
+        Raises:
+            AgentError: This machine allows none.
+        """
+        from agent.execute.sandbox import choose_sandbox
+
+        return choose_sandbox(self.settings.sandbox)
 
     @cached_property
     def model(self) -> Model:

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace) -> int:
     from agent.campaign import Campaign
+    from agent.execute.sandbox import NO_SANDBOX
     from agent.interrupt import Interrupt
     from agent.loop import run_campaign
     from agent.models.base import BudgetExceeded
@@ -60,6 +61,8 @@ def _launch(arguments: argparse.Namespace) -> int:
             if arguments.resume:
                 _resume(campaign, arguments)
             interrupt.listen()
+            campaign.record("sandbox", way=campaign.sandbox.way, said=campaign.sandbox.said)
+            screen.say(f"  {campaign.sandbox.said}" if campaign.settings.sandbox else f"[red]{NO_SANDBOX.said}[/red]")
             try:
                 run_campaign(campaign)
             except KeyboardInterrupt:
@@ -77,6 +80,7 @@ def _launch(arguments: argparse.Namespace) -> int:
 
 def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
     """Check everything that can be wrong, then make the workspace."""
+    from agent.execute.sandbox import choose_sandbox
     from agent.idea import load_idea
     from agent.models import choose
     from agent.workspace import Workspace
@@ -99,6 +103,7 @@ def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
         from agent.editors.aider import find_aider
 
         find_aider()
+    choose_sandbox(not arguments.no_sandbox)
     settings = _settings(arguments, _spec(choice.provider, choice.name, choice.base_url), str(profile.path))
     workspace = Workspace.create(idea, settings.model_dump(mode="json"), arguments.runs)
     screen.say(f"[bold]{idea.Title}[/bold]")
@@ -135,6 +140,7 @@ def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Setti
         "run_seconds": arguments.time_limit,
         "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
         "device": arguments.device,
+        "sandbox": False if arguments.no_sandbox else None,
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
     }
@@ -158,6 +164,7 @@ def _resume(campaign: "Campaign", arguments: argparse.Namespace) -> None:
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
         "run_seconds": arguments.time_limit,
+        "sandbox": False if arguments.no_sandbox else None,
     }
     changed = {key: value for key, value in changed.items() if value is not None}
     if arguments.model != "auto":
@@ -227,6 +234,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--evals", metavar="LIST", help="evaluations, with commas (default: the profile's)")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
+    parser.add_argument(
+        "--no-sandbox", action="store_true", help="run what the model writes with all your rights (not advised)"
+    )
     parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before a call once this much is spent")
     parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before a call once this many are used")
     parser.add_argument("--ideas", type=Path, default=ROOT / "ideas", help="the folder of ideas")

@@ -23,6 +23,7 @@ class Settings(BaseModel):
         run_seconds: The time limit of a run; None takes the profile's.
         evals: The evaluations that score a run; None takes the profile's.
         device: `cpu`, `cuda`, or None for what there is.
+        sandbox: Whether what the model writes is contained; False only by the user's word.
         budget_usd: A stop on the dollars that the model may cost.
         budget_tokens: A stop on the tokens sent and received.
     """
@@ -40,6 +41,7 @@ class Settings(BaseModel):
     run_seconds: Annotated[float, Field(gt=0)] | None = None
     evals: tuple[str, ...] | None = None
     device: str | None = None
+    sandbox: bool = True
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     budget_tokens: Count | None = None
 

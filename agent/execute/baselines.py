@@ -13,6 +13,7 @@ from typing import Any
 from agent.campaign import Campaign
 from agent.execute.local import run
 from agent.execute.runs import evaluate, require
+from agent.execute.sandbox import run_contained
 from agent.execute.surroundings import environment, lab_command, progress_file
 from agent.files import sha256
 from agent.workspace import EXPERIMENT, LEFT_BEHIND, TEMPLATE
@@ -92,9 +93,12 @@ def _cached(campaign: Campaign, key: dict[str, Any], architecture: str) -> Path:
             target.mkdir()
             what = f"baseline {architecture}, seed {number} of {len(seeds)}"
             with progress_file() as progress, campaign.screen.step(what, progress) as tick:
-                result = run(
+                result = run_contained(
+                    campaign,
                     [sys.executable, EXPERIMENT, f"--out_dir={target}"],
                     cwd=scratch,
+                    readable=[scratch],
+                    writable=[target, progress.parent],
                     env=environment(campaign, seed, progress, json.dumps(settings)),
                     # In the workspace: a failed build's folder does not stay.
                     log=campaign.workspace.run_dir(0) / f"{architecture}_{seed}.log",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.local import Result, run, tail
+from agent.execute.local import Result, tail
+from agent.execute.sandbox import run_contained
 from agent.execute.surroundings import environment, lab_command, progress_file
 from agent.report.compare import compare, primary
 from agent.report.results import load_result
@@ -29,9 +30,12 @@ def execute(campaign: Campaign, this: Run) -> None:
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     with progress_file() as progress, campaign.screen.step(f"run {this.number}: training", progress) as tick:
-        result = run(
+        result = run_contained(
+            campaign,
             [sys.executable, EXPERIMENT, f"--out_dir={folder.name}"],
             cwd=campaign.workspace.path,
+            readable=[campaign.workspace.path / EXPERIMENT],
+            writable=[folder, progress.parent],
             env=environment(campaign, campaign.profile.baselines.seeds[0], progress),
             log=folder / "log.txt",
             seconds=limit,
@@ -83,9 +87,13 @@ def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> R
     if campaign.settings.device:
         arguments += ["--device", campaign.settings.device]
     with progress_file() as progress, campaign.screen.step(what, progress) as tick:
-        return run(
+        return run_contained(
+            campaign,
             lab_command("lab.evaluate", *arguments),
             cwd=folders[0],
+            # Trusted, but it opens files that the run made: a flaw in how they are read must not reach the machine.
+            trusted=True,
+            writable=[*folders, progress.parent],
             env=environment(campaign, progress=progress),
             log=log,
             seconds=campaign.profile.limits.score_seconds * len(folders),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.local import run, tail
+from agent.execute.local import tail
 from agent.execute.runs import FEEDBACK
+from agent.execute.sandbox import run_contained
 from agent.execute.surroundings import environment
 from agent.prompt import plot_prompt
 from agent.propose import refuse, unknown_references
@@ -69,12 +70,23 @@ def make_plots(campaign: Campaign) -> None:
     """
     state = campaign.state
     folder = campaign.workspace.path / "figures"
+    folder.mkdir(exist_ok=True)
     log = campaign.workspace.path / "run_0" / "plots.log"
     log.unlink(missing_ok=True)
     limit = campaign.profile.limits.plot_seconds
     with campaign.screen.step("figures", expected=10) as tick:
         env = environment(campaign)
-        result = run([sys.executable, PLOT], cwd=campaign.workspace.path, env=env, log=log, seconds=limit, tick=tick)
+        result = run_contained(
+            campaign,
+            [sys.executable, PLOT],
+            cwd=campaign.workspace.path,
+            env=env,
+            log=log,
+            seconds=limit,
+            readable=[campaign.workspace.path / PLOT, *campaign.workspace.path.glob("run_*")],
+            writable=[folder],
+            tick=tick,
+        )
     problem = "" if result.ok else result.reason(limit)
     figures: dict[str, str] = {}
     if not problem:

@@ -1,0 +1,415 @@
+"""The supervisor: a process that starts a command, watches what it uses, and ends all that came of it.
+
+    (spec as a line of JSON; the pipe stays open) | python -I -S supervise.py | (report as a line of JSON)
+
+When the other end of its standard input closes, because the launcher wants an end or is dead, the command is ended too.
+It adopts the orphans of what it started (a subreaper), so that nothing can slip away by forking twice.
+"""
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType
+
+from agent.execute.jail import bubblewrap, landlock, measure, seccomp
+from agent.execute.jail.broker import Broker, install
+from agent.execute.jail.linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, drop_capabilities, prctl
+from agent.execute.jail.spec import Ended, Report, Spec
+
+POLL = 0.05
+# Walking folders and open files takes at most this share of the time.
+SHARE = 0.1
+CHUNK = 1 << 16
+MORE_TASKS = 2  # bubblewrap and the first process in its namespace
+OOM_FIRST = 500
+FILE_LIMIT = 65536
+
+
+class StartError(Exception):
+    """The command could not be started; the message says why."""
+
+
+@dataclass
+class Started:
+    """A command under way.
+
+    Args:
+        root: The process that was started, a child of this one.
+        output: The end of the pipe that its output comes from.
+        inner: The first process of its own namespace; 0 where it has none.
+        status: Where bubblewrap says how the command ended; -1 without it.
+        broker: Who answers its questions, where it may ask.
+    """
+
+    root: int
+    output: int
+    inner: int = 0
+    status: int = -1
+    broker: Broker | None = None
+
+
+@dataclass
+class Watch:
+    """What was seen of a command so far."""
+
+    spec: Spec
+    started: Started
+    before: tuple[int, int]
+    began: float = field(default_factory=time.monotonic)
+    printed: int = 0
+    peak: int = 0
+    slow_due: float = 0.0
+    held: measure.Held = field(default_factory=lambda: measure.Held(0, 0))
+    problem: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def exceeded(self) -> tuple[Ended, float] | None:
+        """The limit that is passed, with how much was used."""
+        limits, own = self.spec.limits, MORE_TASKS if self.started.inner else 0
+        if limits.seconds is not None and self.seconds > limits.seconds:
+            return "time", self.seconds
+        processes = measure.tree(os.getpid())[own:]
+        if limits.processes is not None and (tasks := measure.threads(processes)) > limits.processes:
+            return "processes", tasks
+        if (slow := time.monotonic()) >= self.slow_due:
+            self.held = measure.held(processes)
+            if (passed := self.stored()) is not None:
+                return passed
+            now = time.monotonic()
+            self.slow_due = now + max(POLL, (now - slow) / SHARE)
+        used = measure.memory(processes, limits.memory) + self._shared(processes)
+        self.peak = max(self.peak, used)
+        if limits.memory is not None and used > limits.memory:
+            return "memory", used
+        return None
+
+    def stored(self) -> tuple[Ended, float] | None:
+        """The limit on disk or files that is passed."""
+        limits, spec = self.spec.limits, self.spec
+        if limits.disk is None:
+            return None
+        try:
+            size, count = measure.folders(_stored_in(spec), limits.files and limits.files + self.before[1])
+        except measure.Hidden:
+            return "hidden", 0.0
+        size, count = size - self.before[0] + self.held.disk, count - self.before[1]
+        if limits.files is not None and count > limits.files:
+            return "files", count
+        return ("disk", size) if size > limits.disk else None
+
+    def _shared(self, processes: list[int]) -> int:
+        """Bytes in memory that no process maps: files of the private /dev/shm, open ones without a name."""
+        named = measure.in_use(f"/proc/{processes[0]}/root/dev/shm") if self.started.inner and processes else 0
+        return named + self.held.memory
+
+
+def main() -> None:
+    """Run the supervisor."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    # A scheduler or a shell that ends this process wants the command ended.
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGHUP, _stop)
+    spec = Spec.load(_line(sys.stdin.fileno()))
+    os.set_inheritable(spec.log, False)
+    try:
+        before = (0, 0) if spec.limits.disk is None else measure.folders(_stored_in(spec))
+        report = _watch(spec, _start(spec), before)
+    except (StartError, OSError) as problem:
+        report = Report("start", 1, 0.0, problem=str(problem))
+    except Stopped:
+        report = Report("launcher", 1, 0.0)
+    end_all()
+    sys.stdout.buffer.write(report.dump())
+    sys.stdout.flush()
+
+
+def _watch(spec: Spec, started: Started, before: tuple[int, int]) -> Report:
+    """Stay with a command until it ends or passes a limit; then end what it left."""
+    watch = Watch(spec, started, before)
+    kills = measure.out_of_memory_kills()
+    ended: Ended = "itself"
+    figure = 0.0
+    handle = os.pidfd_open(started.root)
+    poller = select.poll()
+    for descriptor in (sys.stdin.fileno(), started.output, handle):
+        poller.register(descriptor, select.POLLIN)
+    if started.broker is not None:
+        poller.register(started.broker.listener, select.POLLIN)
+    due = time.monotonic()
+    try:
+        while True:
+            ready = dict(poller.poll(1000 * max(0.0, due - time.monotonic())))
+            if started.broker is not None and ready.get(started.broker.listener, 0) & select.POLLIN:
+                started.broker.serve()
+            elif started.broker is not None and started.broker.listener in ready:
+                poller.unregister(started.broker.listener)
+            if started.output in ready and not _copy(watch, spec):
+                if watch.problem:
+                    ended = "log"
+                    break
+                poller.unregister(started.output)
+            if spec.limits.output is not None and watch.printed > spec.limits.output:
+                ended, figure = "output", float(watch.printed)
+                break
+            if sys.stdin.fileno() in ready:
+                ended = "launcher"
+                break
+            if handle in ready:
+                break
+            if time.monotonic() >= due:
+                if (passed := watch.exceeded()) is not None:
+                    ended, figure = passed
+                    break
+                due = time.monotonic() + POLL
+    except Stopped:
+        ended = "launcher"
+    seconds = watch.seconds
+    status = end_all(started)
+    if ended == "itself":
+        while watch.problem == "" and _copy(watch, spec):
+            pass
+        if spec.limits.output is not None and watch.printed > spec.limits.output:
+            ended, figure = "output", float(watch.printed)
+        elif (passed := watch.stored()) is not None:
+            ended, figure = passed
+        if started.status >= 0 and os.WIFEXITED(status) and b"exit-code" not in os.read(started.status, CHUNK):
+            raise StartError(_last_line(spec.log))
+    code = _exit_code(status, bool(started.inner))
+    killed = ended == "itself" and code == -signal.SIGKILL and measure.out_of_memory_kills() > kills
+    return Report(ended, code, seconds, figure, watch.peak, killed, watch.problem)
+
+
+def end_all(started: Started | None = None) -> int:
+    """Kill every process that came of this one, until there is none.
+
+    Args:
+        started: The command, whose exit status is wanted.
+
+    Returns:
+        The status that `wait` gave for it.
+    """
+    status = 0
+    while True:
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                status = found[1] if started and found[0] == started.root else status
+        processes = measure.tree(os.getpid())
+        if not processes and not _has_children():
+            return status
+        # A whole group dies at once: a bomb that forks faster than it is listed has no time to.
+        for group in {_group(process) for process in processes} - {0, os.getpgrp()}:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        for process in processes:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+class Stopped(BaseException):
+    """A signal told this process to stop."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def _start(spec: Spec) -> Started:
+    if spec.way == "bubblewrap":
+        return _start_in_namespaces(spec)
+    output, theirs = os.pipe()
+    trouble, told = os.pipe()
+    here, there = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        _become(spec, theirs, told, there)
+    for descriptor in (theirs, told):
+        os.close(descriptor)
+    there.close()
+    listeners = socket.recv_fds(here, 1, 1)[1] if spec.way == "landlock" else []
+    here.close()
+    with os.fdopen(trouble, "rb") as reader:
+        problem = reader.read().decode(errors="replace")
+    if problem or (spec.way == "landlock" and not listeners):
+        raise StartError(problem or "the sandbox could not be set up")
+    return Started(child, output, broker=Broker(listeners[0], spec.private) if listeners else None)
+
+
+def _become(spec: Spec, output: int, told: int, asking: socket.socket) -> None:
+    """In the child: lay the rules on itself and turn into the command. Never returns."""
+    try:
+        _settle_down(spec, output)
+        os.chdir(spec.cwd)
+        if spec.way == "landlock":
+            _limit_tasks(spec)
+            drop_capabilities()
+            known = landlock.version()
+            landlock.restrict(_grants(spec), known)
+            listener = install(seccomp.assemble(seccomp.sharing(known)))
+            socket.send_fds(asking, [b"x"], [listener])
+            os.close(listener)
+        os.execvpe(spec.command[0], spec.command, spec.env)
+    except OSError as problem:
+        os.write(told, f"{spec.command[0]}: {problem.strerror or problem}".encode())
+    os._exit(127)
+
+
+def _start_in_namespaces(spec: Spec) -> Started:
+    output, theirs = os.pipe()
+    told, telling = os.pipe()
+    waiting, letting = os.pipe()
+    options = b"".join(os.fsencode(option) + b"\0" for option in bubblewrap.arguments(spec))
+    files = {"--args": _memory_file(options), "--seccomp": _memory_file(seccomp.assemble(seccomp.isolating()))}
+    passed = {**files, "--json-status-fd": telling, "--block-fd": waiting}
+    command = [spec.program, *(word for name, number in passed.items() for word in (name, str(number)))]
+    child = os.fork()
+    if child == 0:
+        try:
+            _settle_down(spec, theirs)
+            for number in passed.values():
+                os.set_inheritable(number, True)
+            # An empty environment: that of bubblewrap's first process could be read inside.
+            os.execve(spec.program, [*command, "--", *spec.command], {})
+        except OSError as problem:
+            os.write(1, f"{spec.program}: {problem.strerror}\n".encode())
+        os._exit(127)
+    for descriptor in (theirs, *passed.values()):
+        os.close(descriptor)
+    said = b""
+    while b"\n" not in said and (part := os.read(told, CHUNK)):
+        said += part
+    if not said:
+        raise StartError(os.read(output, CHUNK).decode(errors="replace").strip() or "bubblewrap did not start")
+    inner = int(json.loads(said)["child-pid"])
+    if spec.limits.processes is not None and os.geteuid():
+        # From outside and only now: set before, it would count all that the user runs on the machine.
+        most = spec.limits.processes + MORE_TASKS
+        resource.prlimit(inner, resource.RLIMIT_NPROC, (most, most))
+    os.write(letting, b"x")
+    os.close(letting)
+    return Started(child, output, inner, told)
+
+
+def _settle_down(spec: Spec, output: int) -> None:
+    """In the child: its own session, no input, its output into the pipe, and the limits that the kernel keeps."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.setsid()
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, source in ((0, nothing), (1, output), (2, output)):
+        os.dup2(source, number)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILE_LIMIT if most == resource.RLIM_INFINITY else min(most, FILE_LIMIT)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if spec.limits.disk is not None:
+        # Of one file, which may lie in memory too; the sum is watched.
+        size = max(spec.limits.disk, spec.limits.memory or 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    # When the machine runs out of memory, this goes first, not the launcher.
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+        score.write(str(OOM_FIRST))
+
+
+def _limit_tasks(spec: Spec) -> None:
+    """The kernel counts all tasks of the user, so those that are there already are added; it does not count root's."""
+    if spec.limits.processes is None or os.geteuid() == 0:
+        return
+    running = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    mine = [process for process in running if _owner(process) == os.geteuid()]
+    most = spec.limits.processes + measure.threads(mine)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def _grants(spec: Spec) -> list[tuple[str, int]]:
+    return [
+        ("/proc", landlock.READ_FILE | landlock.READ_DIR),
+        ("/dev/shm", landlock.SHARED_MEMORY),
+        *((f"/dev/{name}", landlock.DEVICE) for name in ("null", "zero", "full", "random", "urandom")),
+        *((path, landlock.DEVICE) for path in spec.devices),
+        *((path, landlock.READ) for path in spec.readable),
+        *((path, landlock.READ_DIR) for path in spec.listed),
+        *((path, landlock.WRITE) for path in [*spec.writable, *([spec.private] if spec.private else [])]),
+    ]
+
+
+def _copy(watch: Watch, spec: Spec) -> bool:
+    """Pass output on to the log, up to its limit; False when there is no more, or no place for it."""
+    data = os.read(watch.started.output, CHUNK)
+    most = spec.limits.output
+    room = data if most is None else data[: max(0, most - watch.printed)]
+    watch.printed += len(data)
+    try:
+        while room:
+            room = room[os.write(spec.log, room) :]
+    except OSError as problem:
+        watch.problem = problem.strerror or str(problem)
+        return False
+    return bool(data)
+
+
+def _stored_in(spec: Spec) -> list[str]:
+    return [*spec.writable, *([spec.private] if spec.private else [])]
+
+
+def _last_line(log: int) -> str:
+    """The end of the log, where bubblewrap says what it could not do."""
+    size = os.fstat(log).st_size
+    lines = os.pread(log, CHUNK, max(0, size - CHUNK)).decode(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line), "bubblewrap did not start it")
+
+
+def _memory_file(content: bytes) -> int:
+    handle = os.memfd_create("options", os.MFD_CLOEXEC)
+    os.write(handle, content)
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+def _line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(descriptor, CHUNK)
+        if not part:
+            raise SystemExit(1)
+        line += part
+    return line
+
+
+def _exit_code(status: int, shell: bool) -> int:
+    """The exit code, negative for a signal; bubblewrap tells a signal as shells do."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if shell and 128 < code < 128 + signal.NSIG else code
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _group(process: int) -> int:
+    try:
+        return os.getpgid(process)
+    except ProcessLookupError:
+        return 0
+
+
+def _owner(process: int) -> int:
+    try:
+        return os.stat(f"/proc/{process}").st_uid
+    except OSError:
+        return -1
