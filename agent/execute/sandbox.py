@@ -39,7 +39,7 @@ _GPUS = ("nvidia*", "nvidia-caps/*", "kfd", "dri/*", "dxg")
 _OWN_TMP = "/tmp"
 # Variables that lead to folders of the user's.
 _LEADING = ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HF_HOME", "VIRTUAL_ENV")
-_DEEPEST = 64
+_DEEPEST, _LONGEST = 64, 3000
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def tidy(folder: Path) -> list[str]:
         here.chmod(0o755)
         for path in here.iterdir():
             mode = path.lstat().st_mode
-            if stat.S_ISDIR(mode) and depth < _DEEPEST:
+            if stat.S_ISDIR(mode) and depth < _DEEPEST and len(os.fsencode(path)) < _LONGEST:
                 waiting.append((path, depth + 1))
                 continue
             if stat.S_ISREG(mode):

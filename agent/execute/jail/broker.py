@@ -15,7 +15,6 @@ import stat
 import struct
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 
 from agent.execute.jail.linux import syscall
 
@@ -125,7 +124,8 @@ def _closed_by(closing: ExitStack, handle: int) -> int:
 
 
 def _process_of(thread: int) -> int:
-    for line in Path(f"/proc/{thread}/status").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("Tgid:"):
-            return int(line.split()[1])
+    with open(f"/proc/{thread}/status", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("Tgid:"):
+                return int(line.split()[1])
     raise ProcessLookupError(errno.ESRCH, "")

@@ -1,7 +1,6 @@
 """A command in namespaces of its own: the arguments of bubblewrap (bwrap)."""
 
 import os
-from pathlib import Path, PurePosixPath
 
 from agent.execute.jail.spec import Spec
 
@@ -37,11 +36,11 @@ def arguments(spec: Spec) -> list[str]:
         real = _follow(path, links)
         if real is not None:
             places[real] = (kind, real)
-    for place in sorted(places, key=lambda path: PurePosixPath(path).parts):
+    for place in sorted(places, key=lambda path: path.split("/")):
         kind, source = places[place]
         options += [kind, source, place]
     for link, target in links.items():
-        if not any(PurePosixPath(link).is_relative_to(place) for place in places if place != "/tmp"):
+        if not any(link.startswith(place + "/") for place in places if place != "/tmp"):
             options += ["--symlink", target, link]
     # What bwrap makes to mount things on is a file system in memory: not to be written to either.
     options += ["--dir", spec.cwd, "--remount-ro", "/", "--chdir", spec.cwd]
@@ -55,12 +54,12 @@ def _follow(path: str, links: dict[str, str]) -> str | None:
     done, rest = "/", [part for part in path.split("/") if part]
     for _ in range(1000):
         if not rest:
-            return done if Path(done).exists() else None
+            return done if os.path.exists(done) else None
         here = os.path.normpath(os.path.join(done, rest.pop(0)))
         if not os.path.islink(here):
             done = here
             continue
         links[here] = os.readlink(here)
-        target = PurePosixPath(done, links[here])
-        done, rest = "/", [*target.parts[1:], *rest]
+        target = os.path.join(done, links[here])
+        done, rest = "/", [*(part for part in target.split("/") if part), *rest]
     return None

@@ -8,7 +8,6 @@ import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from agent.execute.jail.linux import PR_SET_NO_NEW_PRIVS, prctl, syscall
 
@@ -68,7 +67,7 @@ def restrict(grants: Iterable[tuple[str, int]], known: int) -> None:
 def _grant(ruleset: int, path: str, rights: int) -> None:
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        rights &= ~0 if Path(path).is_dir() else _OF_FILES
+        rights &= ~0 if os.path.isdir(path) else _OF_FILES
         syscall(_ADD, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
     finally:
         os.close(handle)

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import struct
-from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 36, 38
 PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -35,7 +34,8 @@ def prctl(option: int, *arguments: int) -> int:
 
 def drop_capabilities() -> None:
     """Give up every special right of root, also for the programs that are started later."""
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+        last = int(file.read())
     if os.geteuid() == 0:
         for capability in range(last + 1):
             prctl(PR_CAPBSET_DROP, capability)

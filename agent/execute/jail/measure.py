@@ -4,7 +4,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 _BLOCK = 512
 _IN_MEMORY = ("/memfd:", "/dev/shm/", "/dev/zero", "/SYSV")
@@ -155,6 +154,7 @@ def _fields(path: str, separator: str = ":") -> dict[str, str]:
 
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""

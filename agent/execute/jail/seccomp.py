@@ -5,7 +5,7 @@ Sources: seccomp(2); linux/filter.h, linux/seccomp.h and the kernel's tables of 
 """
 
 import errno
-import platform
+import os
 import socket
 import struct
 from collections.abc import Iterable
@@ -284,7 +284,7 @@ class Rule:
 
 def supported() -> bool:
     """Whether the filter knows this machine's numbers."""
-    return platform.machine() in _MACHINES
+    return os.uname().machine in _MACHINES
 
 
 def isolating() -> list[Rule]:
@@ -343,7 +343,7 @@ def assemble(rules: Iterable[Rule], machine: str = "") -> bytes:
     Raises:
         KeyError: A call that no table has, or a machine that is not supported.
     """
-    mark, column = _MACHINES[machine or platform.machine()]
+    mark, column = _MACHINES[machine or os.uname().machine]
     missing = _ERRNO | errno.ENOSYS
     code = [_op(_LOAD, _MACHINE_AT), _op(_EQUAL, mark, 1, 0), _op(_RETURN, _KILL)]
     code += [_op(_LOAD, _NUMBER_AT), _op(_AT_LEAST, FIRST_UNKNOWN, 0, 1), _op(_RETURN, missing)]
