@@ -108,7 +108,10 @@ def run(
     """
     limits = replace(box.limits, seconds=seconds)
     # A log that a run could have put there is not followed to where it leads.
-    handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights and resume") from error
     try:
         spec = replace(box, command=list(command), cwd=str(cwd), env=dict(env), limits=limits, log=handle)
         report = _supervised(spec, tick)

@@ -135,6 +135,7 @@ def targets(attack: Path) -> Iterator[Targets]:
             "EXPERIMENT": str(script),
             "TMP_FILE": tmp_file,
             "VICTIM": str(victim.pid),
+            "NAMED": named.name,
             "ADDRESS": victim.stdout.readline().strip(),
             "SYSV": str(_system_v(closing)),
             "KEYRING_KEY": str(_key()),

@@ -2,6 +2,7 @@
 
 import os
 
+from agent.execute.jail.measure import SHARED_MEMORY
 from agent.execute.jail.spec import Spec
 
 # Everything is unshared, the capabilities of root among it, and no more namespaces can be made inside.
@@ -9,7 +10,6 @@ ISOLATION = [
     *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
     *("--cap-drop", "ALL", "--hostname", "sandbox"),
 ]
-_SHARED_MEMORY = "/dev/shm"
 
 
 def arguments(spec: Spec) -> list[str]:
@@ -25,7 +25,7 @@ def arguments(spec: Spec) -> list[str]:
     options = [*ISOLATION, "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
     if spec.limits.memory is not None:
         options += ["--size", str(spec.limits.memory)]
-    options += ["--tmpfs", _SHARED_MEMORY]
+    options += ["--tmpfs", SHARED_MEMORY]
     for node in spec.devices:
         options += ["--dev-bind", node, node]
     options += ["--remount-ro", "/dev"]

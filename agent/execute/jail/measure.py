@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+SHARED_MEMORY = "/dev/shm"
 _BLOCK = 512
 _IN_MEMORY = ("/memfd:", "/dev/shm/", "/dev/zero", "/SYSV")
 
@@ -125,10 +126,13 @@ def folders(paths: Iterable[str], most: int | None = None) -> tuple[int, int]:
     return size, count
 
 
-def in_use(folder: str) -> int:
-    """Bytes used of the file system that a folder is on; 0 where it cannot be seen."""
+def in_own_shared_memory(process: int) -> int:
+    """Bytes used in a process's /dev/shm where that is its own, not the machine's; 0 where it cannot be seen."""
+    theirs = f"/proc/{process}/root{SHARED_MEMORY}"
     try:
-        found = os.statvfs(folder)
+        if os.stat(theirs).st_dev == os.stat(SHARED_MEMORY).st_dev:
+            return 0
+        found = os.statvfs(theirs)
     except OSError:
         return 0
     return (found.f_blocks - found.f_bfree) * found.f_frsize

@@ -20,7 +20,7 @@ from types import FrameType
 
 from agent.execute.jail import bubblewrap, landlock, measure, seccomp
 from agent.execute.jail.broker import Broker, install
-from agent.execute.jail.linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, drop_capabilities, prctl
+from agent.execute.jail.linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, drop_capabilities, own_tmpfs, prctl
 from agent.execute.jail.spec import Ended, Report, Spec
 
 POLL = 0.05
@@ -109,7 +109,7 @@ class Watch:
 
     def _shared(self, processes: list[int]) -> int:
         """Bytes in memory that no process maps: files of the private /dev/shm, open ones without a name."""
-        named = measure.in_use(f"/proc/{processes[0]}/root/dev/shm") if self.started.inner and processes else 0
+        named = measure.in_own_shared_memory(processes[0]) if processes else 0
         return named + self.held.memory
 
 
@@ -251,8 +251,14 @@ def _become(spec: Spec, output: int, told: int, asking: socket.socket) -> None:
         _settle_down(spec, output)
         os.chdir(spec.cwd)
         if spec.way == "landlock":
-            _limit_tasks(spec)
+            apart = False
+            with suppress(
+                OSError
+            ):  # where none may be made, shared memory is the machine's, and only its names are hidden
+                apart = own_tmpfs(measure.SHARED_MEMORY, spec.limits.memory)
+            _limit_tasks(spec, apart)
             drop_capabilities()
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of rights may have undone it
             known = landlock.version()
             landlock.restrict(_grants(spec), known)
             listener = install(seccomp.assemble(seccomp.sharing(known)))
@@ -322,11 +328,11 @@ def _settle_down(spec: Spec, output: int) -> None:
         score.write(str(OOM_FIRST))
 
 
-def _limit_tasks(spec: Spec) -> None:
-    """The kernel counts all tasks of the user, so those that are there already are added; it does not count root's."""
+def _limit_tasks(spec: Spec, apart: bool) -> None:
+    """Have the kernel limit the tasks: it never counts root's, and all of a user's where that has no namespace."""
     if spec.limits.processes is None or os.geteuid() == 0:
         return
-    running = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    running = [] if apart else [int(name) for name in os.listdir("/proc") if name.isdigit()]
     mine = [process for process in running if _owner(process) == os.geteuid()]
     most = spec.limits.processes + measure.threads(mine)
     resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
@@ -335,7 +341,7 @@ def _limit_tasks(spec: Spec) -> None:
 def _grants(spec: Spec) -> list[tuple[str, int]]:
     return [
         ("/proc", landlock.READ_FILE | landlock.READ_DIR),
-        ("/dev/shm", landlock.SHARED_MEMORY),
+        (measure.SHARED_MEMORY, landlock.SHARED_MEMORY),
         *((f"/dev/{name}", landlock.DEVICE) for name in ("null", "zero", "full", "random", "urandom")),
         *((path, landlock.DEVICE) for path in spec.devices),
         *((path, landlock.READ) for path in spec.readable),
