@@ -252,9 +252,8 @@ def _become(spec: Spec, output: int, told: int, asking: socket.socket) -> None:
         os.chdir(spec.cwd)
         if spec.way == "landlock":
             apart = False
-            with suppress(
-                OSError
-            ):  # where none may be made, shared memory is the machine's, and only its names are hidden
+            # Where none may be made, shared memory is the machine's, and only the names in it are hidden.
+            with suppress(OSError):
                 apart = own_tmpfs(measure.SHARED_MEMORY, spec.limits.memory)
             _limit_tasks(spec, apart)
             drop_capabilities()
