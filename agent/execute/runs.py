@@ -64,7 +64,11 @@ def score(campaign: Campaign, this: Run) -> None:
             campaign, this, f"its SAE can't be scored: {result.reason(campaign.profile.limits.score_seconds)}", result
         )
         return
-    scored = load_result(folder, folder.name)
+    try:
+        scored = load_result(folder, folder.name)
+    except AgentError as error:  # the run wrote its own record of training
+        _fail(campaign, this, str(error), result)
+        return
     comparison = compare(scored, primary(scored, campaign.baselines))
     verdicts = {row.metric: row.verdict for row in comparison.rows if row.value.headline}
     campaign.record("scored", run=this.number, seconds=round(result.seconds, 2), sae=scored.weights, verdicts=verdicts)

@@ -17,6 +17,7 @@ from agent.execute.jail import seccomp
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result
 from agent.execute.sandbox import NO_SANDBOX, available, choose_sandbox, contain, tidy
+from agent.screen import read_progress
 from bench.sandbox.__main__ import as_nobody, measure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -323,3 +324,26 @@ def test_the_filter_decides_the_same_on_each_processor(machine):
     assert asked(shared, "kill", 1) == asked(shared, "truncate") == ALLOW
     assert asked(seccomp.sharing(5), "kill", 1) != ALLOW
     assert asked(seccomp.sharing(2), "truncate") != ALLOW
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "3", "[" * 4000, '{"what": "x", "done": 1}', '{"what": 1, "done": "a", "total": 2}'),
+        *('{"what": "x", "done": NaN, "total": 2}', '{"what": "x", "done": 1, "total": 1e999}'),
+    ],
+)
+def test_progress_that_a_run_made_up_is_passed_over(tmp_path, text):
+    path = tmp_path / "progress.json"
+    path.write_text(text)
+    assert read_progress(path) is None
+
+
+def test_progress_is_read_only_from_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert read_progress(tmp_path / "pipe") is None
+    (tmp_path / "there").write_text('{"what": "training", "done": 3, "total": 4}')
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert read_progress(tmp_path / "link") is None
+    assert read_progress(tmp_path / "there") == ("training", 3.0, 4.0)
+    assert read_progress(None) is None
