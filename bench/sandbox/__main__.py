@@ -89,15 +89,22 @@ def _try(attacks: list[Attack], way: Sandbox | None) -> list[tuple[Attack, tuple
 
 
 def as_nobody() -> list[dict[str, Any]]:
-    """The same rows as an ordinary user."""
+    """The same rows as an ordinary user; none where there is no Python that one may run."""
     for python in (sys.executable, "/usr/bin/python3"):
-        check = _nobody(python, "-c", "import sys, agent.execute.sandbox; sys.exit(sys.version_info < (3, 11))")
-        if check.returncode == 0:
+        if _runs(python):
             done = _nobody(python, "-m", "bench.sandbox", "--here", "--json")
             sys.stderr.write(done.stderr)
             return list(json.loads(done.stdout))
     sys.stderr.write("not tried as an ordinary user: no Python that one may run\n")
     return []
+
+
+def _runs(python: str) -> bool:
+    check = "import sys, bench.sandbox.attempt; sys.exit(sys.version_info < (3, 11))"
+    try:
+        return _nobody(python, "-c", check).returncode == 0
+    except OSError:  # neither it nor the project's folder may be entered
+        return False
 
 
 def _nobody(*command: str) -> subprocess.CompletedProcess[str]:
