@@ -43,7 +43,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace) -> int:
     from agent.campaign import Campaign
-    from agent.execute.sandbox import NO_SANDBOX
     from agent.interrupt import Interrupt
     from agent.loop import run_campaign
     from agent.models.base import BudgetExceeded
@@ -62,7 +61,9 @@ def _launch(arguments: argparse.Namespace) -> int:
                 _resume(campaign, arguments)
             interrupt.listen()
             campaign.record("sandbox", way=campaign.sandbox.way, said=campaign.sandbox.said)
-            screen.say(f"  {campaign.sandbox.said}" if campaign.settings.sandbox else f"[red]{NO_SANDBOX.said}[/red]")
+            screen.say(f"  {campaign.sandbox.said}")
+            if not campaign.settings.sandbox:
+                sys.stderr.write(f"warning: {campaign.sandbox.said}\n")
             try:
                 run_campaign(campaign)
             except KeyboardInterrupt:

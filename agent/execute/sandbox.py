@@ -57,7 +57,7 @@ class Sandbox:
     said: str = ""
 
 
-NO_SANDBOX = Sandbox("none", said="NO SANDBOX: what the model writes runs with all your rights (--no-sandbox)")
+NO_SANDBOX = Sandbox("none", said="no sandbox: what the model writes runs with all your rights (--no-sandbox)")
 
 
 def choose_sandbox(wanted: bool = True) -> Sandbox:
@@ -71,38 +71,41 @@ def choose_sandbox(wanted: bool = True) -> Sandbox:
     """
     if not wanted:
         return NO_SANDBOX
-    found, troubles = available()
-    if not found:
-        raise AgentError(
-            f"no sandbox works here ({'; '.join(troubles)}): install bubblewrap (on Debian: apt install bubblewrap), "
-            "or give --no-sandbox to let what the model writes run with all your rights"
-        )
-    return found[0]
+    candidates, troubles = _candidates()
+    for candidate in candidates:
+        if not (trouble := _trouble(candidate)):
+            return candidate
+        troubles = [*troubles, trouble]
+    raise AgentError(
+        f"no sandbox works here ({'; '.join(troubles)}): install bubblewrap (on Debian: apt install bubblewrap), "
+        "or give --no-sandbox to let what the model writes run with all your rights"
+    )
 
 
-@functools.cache
 def available() -> tuple[list[Sandbox], list[str]]:
     """The ways that work here, best first, and what is wrong with the others."""
+    candidates, troubles = _candidates()
+    working = [candidate for candidate in candidates if not _trouble(candidate)]
+    return working, [*troubles, *(trouble for candidate in candidates if (trouble := _trouble(candidate)))]
+
+
+def _candidates() -> tuple[list[Sandbox], list[str]]:
+    """The ways that may work here, best first, and what is missing for the others."""
+    if not seccomp.supported():
+        return [], [f"the processor {os.uname().machine} is not known to the seccomp filter"]
     candidates, troubles = [], []
     if program := shutil.which("bwrap"):
         candidates.append(Sandbox("bubblewrap", program, "sandbox: bubblewrap (namespaces and seccomp)"))
     else:
         troubles.append("bubblewrap is not installed")
-    if not seccomp.supported():
-        return [], [*troubles, f"the processor {os.uname().machine} is not known to the seccomp filter"]
     if version := landlock.version():
         candidates.append(Sandbox("landlock", "", f"sandbox: Landlock {version} and seccomp"))
     else:
         troubles.append("the kernel has no Landlock")
-    working = []
-    for candidate in candidates:
-        if trouble := _trouble(candidate):
-            troubles.append(trouble)
-        else:
-            working.append(candidate)
-    return working, troubles
+    return candidates, troubles
 
 
+@functools.cache
 def _trouble(sandbox: Sandbox) -> str:
     """Why nothing runs in a sandbox; "" when it does."""
     with tempfile.TemporaryDirectory(prefix="sae-probe-") as folder:

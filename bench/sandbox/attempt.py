@@ -30,7 +30,8 @@ class Attack:
         name: The name of its file.
         what: What it tries, in a sentence.
         notes: How it is judged: `root` (only root can do it even outside), `depends` (not every machine's kernel lets
-            it even outside), `trace` (its own exit code says nothing), `late` (it acts after its run), `passes LIMIT`.
+            it even outside), `trace` (its own exit code says nothing), `late` (it acts after its run), `passes LIMIT`,
+            `namespace` (without a namespace for shared memory it is not stopped, as docs/sandbox.md says).
     """
 
     name: str

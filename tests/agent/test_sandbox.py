@@ -139,16 +139,19 @@ def test_a_killed_launcher_leaves_nothing_running(way, tmp_path):
         "contain(box, [sys.executable, str(here / 'experiment.py')], cwd=here, env={}, log=here / 'log', "
         "limits=Limits(60), readable=[here / 'experiment.py'], writable=[here / 'out'])"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    (tmp_path / "tmp").mkdir()
+    env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env)
     deadline = time.monotonic() + 30
     while not (tmp_path / "out" / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(marked(tmp_path)) >= 4
+    assert len(marked(tmp_path)) >= 3
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
     while marked(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert marked(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_a_run_that_prints_without_end_is_stopped_with_its_log_kept(way, tmp_path):
@@ -241,7 +244,7 @@ def test_what_is_left_is_plain(tmp_path):
 
 
 def test_without_a_way_nothing_runs_unless_the_user_says_so(monkeypatch):
-    monkeypatch.setattr(sandbox, "available", lambda: ([], ["the kernel has no Landlock"]))
+    monkeypatch.setattr(sandbox, "_candidates", lambda: ([], ["the kernel has no Landlock"]))
     with pytest.raises(AgentError, match=r"no sandbox works here \(the kernel has no Landlock\).*--no-sandbox"):
         choose_sandbox()
     assert choose_sandbox(wanted=False) is NO_SANDBOX

@@ -48,19 +48,21 @@ def threads(processes: Iterable[int]) -> int:
     return sum(int(_status(process).get("Threads", "0")) for process in processes)
 
 
-def memory(processes: list[int], limit: int | None) -> int:
-    """Bytes of memory that the processes hold: what they wrote, and shared memory; files that they mapped are not.
+def memory(processes: list[int], limit: int | None) -> tuple[int, int]:
+    """Bytes of memory that the processes hold: their own, and shared; of files that they mapped nothing counts.
 
     Args:
         processes: Their numbers.
         limit: Above it pages that several processes share are counted once, which takes longer to find out.
     """
-    total = sum(_kilobytes(_status(process), "RssAnon", "RssShmem", "VmSwap") for process in processes)
-    if limit is None or total <= limit:
-        return total
-    exact = [_fields(f"/proc/{process}/smaps_rollup") for process in processes]
-    known = [fields for fields in exact if "Pss_Anon" in fields]
-    return sum(_kilobytes(fields, "Pss_Anon", "Pss_Shmem", "SwapPss") for fields in known) if known else total
+    found = [_status(process) for process in processes]
+    own, shared = _sum(found, "RssAnon", "VmSwap"), _sum(found, "RssShmem")
+    if limit is None or own + shared <= limit:
+        return own, shared
+    exact = [fields for process in processes if (fields := _fields(f"/proc/{process}/smaps_rollup"))]
+    if not any("Pss_Anon" in fields for fields in exact):  # Linux before 5.9
+        return own, shared
+    return _sum(exact, "Pss_Anon", "SwapPss"), _sum(exact, "Pss_Shmem")
 
 
 def held(processes: Iterable[int]) -> Held:
@@ -147,8 +149,8 @@ def _status(process: int) -> dict[str, str]:
     return _fields(f"/proc/{process}/status")
 
 
-def _kilobytes(fields: dict[str, str], *names: str) -> int:
-    return 1024 * sum(int(fields[name].split()[0]) for name in names if name in fields)
+def _sum(processes: Iterable[dict[str, str]], *names: str) -> int:
+    return 1024 * sum(int(fields[name].split()[0]) for fields in processes for name in names if name in fields)
 
 
 def _fields(path: str, separator: str = ":") -> dict[str, str]:

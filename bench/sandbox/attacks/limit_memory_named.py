@@ -1,4 +1,5 @@
 """Hold it in shared memory by name."""
+#: namespace
 #: passes memory
 
 import os

@@ -1,4 +1,5 @@
 """Read another process's shared memory, its name being known."""
+#: namespace
 
 import os
 
