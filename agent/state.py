@@ -288,5 +288,6 @@ _APPLY = {
     "completed": _on_completed,
     "stopped": _ignored,
     "resumed": _ignored,
+    "sandbox": _ignored,
     "note": _ignored,
 }

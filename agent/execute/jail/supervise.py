@@ -105,8 +105,8 @@ def main() -> None:
         import shutil
 
         shutil.rmtree(spec.private, ignore_errors=True)
-    sys.stdout.buffer.write(report.dump())
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):  # nobody is left to be told
+        os.write(sys.stdout.fileno(), report.dump())
 
 
 def _watch(spec: Spec, started: Started, before: tuple[int, int]) -> Report:
