@@ -158,14 +158,15 @@ def run_contained(
 
     folders = list(writable)
     cached = [] if trusted else [root() / kind for kind in READ_BY_RUNS]
+    hub = _hub(campaign)
     result = contain(
         campaign.sandbox,
         command,
         cwd=cwd,
-        env={**env, "HF_HUB_OFFLINE": "1"},
+        env={**env, **{"HF_HUB_CACHE": str(path) for path in hub}, "HF_HUB_OFFLINE": "1"},
         log=log,
         limits=Limits(seconds) if trusted else _limits(campaign, seconds),
-        readable=[*readable, campaign.profile.path, *cached, *_hub(campaign)],
+        readable=[*readable, campaign.profile.path, *cached, *hub],
         writable=[*folders, root()] if trusted else folders,
         devices=gpus() if campaign.settings.device != "cpu" else [],
         tick=tick,

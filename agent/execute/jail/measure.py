@@ -56,13 +56,13 @@ def memory(processes: list[int], limit: int | None) -> tuple[int, int]:
         limit: Above it pages that several processes share are counted once, which takes longer to find out.
     """
     found = [_status(process) for process in processes]
-    own, shared = _sum(found, "RssAnon", "VmSwap"), _sum(found, "RssShmem")
+    own, shared = _sum(found, "RssAnon", "VmSwap", "HugetlbPages"), _sum(found, "RssShmem")
     if limit is None or own + shared <= limit:
         return own, shared
     exact = [fields for process in processes if (fields := _fields(f"/proc/{process}/smaps_rollup"))]
     if not any("Pss_Anon" in fields for fields in exact):  # Linux before 5.9
         return own, shared
-    return _sum(exact, "Pss_Anon", "SwapPss"), _sum(exact, "Pss_Shmem")
+    return _sum(exact, "Pss_Anon", "SwapPss", "Private_Hugetlb", "Shared_Hugetlb"), _sum(exact, "Pss_Shmem")
 
 
 def held(processes: Iterable[int]) -> Held:
