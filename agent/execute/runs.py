@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import Result, tail
-from agent.execute.sandbox import run_contained
+from agent.execute.sandbox import remove, run_contained
 from agent.execute.surroundings import environment, lab_command, progress_file
 from agent.report.compare import compare, primary
 from agent.report.results import load_result
@@ -26,7 +26,7 @@ def execute(campaign: Campaign, this: Run) -> None:
     """
     folder = campaign.workspace.run_dir(this.number)
     # Left by a launcher that was killed: that attempt is the one that is repeated.
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     with progress_file() as progress, campaign.screen.step(f"run {this.number}: training", progress) as tick:

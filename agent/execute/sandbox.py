@@ -163,10 +163,10 @@ def run_contained(
         campaign.sandbox,
         command,
         cwd=cwd,
-        env={**env, **{"HF_HUB_CACHE": str(path) for path in hub}, "HF_HUB_OFFLINE": "1"},
+        env={**env, "HF_HUB_OFFLINE": "1", **({"HF_HUB_CACHE": str(hub)} if hub else {})},
         log=log,
         limits=Limits(seconds) if trusted else _limits(campaign, seconds),
-        readable=[*readable, campaign.profile.path, *cached, *hub],
+        readable=[*readable, campaign.profile.path, *cached, *([hub] if hub else [])],
         writable=[*folders, root()] if trusted else folders,
         devices=gpus() if campaign.settings.device != "cpu" else [],
         tick=tick,
@@ -246,8 +246,7 @@ def contain(
     try:
         return run(command, cwd=cwd.resolve(), env={**kept, **own}, log=log, seconds=seconds, tick=tick, box=box)
     finally:
-        tidy(private)
-        shutil.rmtree(private, ignore_errors=True)
+        remove(private)
 
 
 def tidy(folder: Path) -> list[str]:
@@ -285,6 +284,13 @@ def tidy(folder: Path) -> list[str]:
     return removed
 
 
+def remove(folder: Path) -> None:
+    """Delete a folder that a command has written, whatever it made of it; one that is not there is no trouble."""
+    if folder.is_dir():
+        tidy(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def gpus() -> list[str]:
     """The device nodes of GPUs, of NVIDIA's and AMD's."""
     found = (path for pattern in _GPUS for path in sorted(Path("/dev").glob(pattern)))
@@ -310,13 +316,13 @@ def _lab() -> Path:
     return Path(lab.__file__).parent
 
 
-def _hub(campaign: "Campaign") -> list[Path]:
-    """The hub's copies on this machine, without the token that lies beside them."""
+def _hub(campaign: "Campaign") -> Path | None:
+    """The hub's copies on this machine, without the token that lies beside them; None where none are needed."""
     if campaign.profile.subject.source != "hub":
-        return []
+        return None
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return [Path(HF_HUB_CACHE)]
+    return Path(HF_HUB_CACHE)
 
 
 def _outermost(paths: Iterable[Path]) -> list[str]:
