@@ -110,11 +110,15 @@ def strip_times(notes):
     return re.sub(r"(training|scoring|after) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
 
 
-def stop(runs, sign, event, count):
+def stop(runs, sign, event, count, *more):
     """Start the scripted campaign and stop it a second after an event came `count` times."""
     command = [sys.executable, "-m", "agent.launch", "--idea", IDEA, "--model", "script", "--profile", str(TINY)]
     process = subprocess.Popen(
-        [*command, "--runs", str(runs), "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--runs", str(runs), "--json", *more],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in process.stdout:
         count -= json.loads(line)["event"] == event
@@ -135,6 +139,19 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
     assert events[-1].kind == "stopped"
     step, run = next_step(read_state(events))
     assert (step, run.number) == ("execute", 1)
+
+
+def test_the_ledger_says_what_held_the_runs(campaign):
+    said = [event for event in campaign[1] if event["event"] == "sandbox"]
+    assert [event["way"] for event in said] in (["bubblewrap"], ["landlock"])
+
+
+def test_without_a_sandbox_the_screen_and_the_ledger_say_so(prepared, tmp_path):
+    folder, _, errors = stop(tmp_path, signal.SIGINT, "sandbox", 1, "--no-sandbox")
+    assert "warning: no sandbox: what the model writes runs with all your rights" in errors
+    events = Ledger(folder / "ledger.jsonl").events
+    assert events[0].data["settings"]["sandbox"] is False
+    assert [event.data["way"] for event in events if event.kind == "sandbox"] == ["none"]
 
 
 def test_killed_and_resumed_it_ends_the_same(campaign, tmp_path):
