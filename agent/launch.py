@@ -5,6 +5,7 @@ Only the standard library is imported before the arguments are known to be good,
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,11 @@ def _launch(arguments: argparse.Namespace) -> int:
                 return _stopped(campaign, "stopped by the user", INTERRUPTED)
             except BudgetExceeded as error:
                 return _stopped(campaign, str(error), 3)
-            except (AgentError, LabError) as error:
-                campaign.record("stopped", reason=str(error))
-                raise AgentError(f"{error} (resume with: {_resume_command(campaign)})") from error
+            except (AgentError, LabError, OSError) as error:
+                said = _said(error, campaign)
+                with suppress(AgentError):  # the disk that stopped it may have no room for this either
+                    campaign.record("stopped", reason=said)
+                raise AgentError(f"{said} (resume with: {_resume_command(campaign)})") from error
             _show_end(campaign)
         return 0
     except LabError as error:
@@ -183,6 +186,14 @@ def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
     campaign.record("stopped", reason=reason)
     sys.stderr.write(f"{reason}; everything so far is kept. Go on with: {_resume_command(campaign)}\n")
     return code
+
+
+def _said(error: Exception, campaign: "Campaign") -> str:
+    """What went wrong, in one line, with what to do."""
+    if isinstance(error, OSError):
+        where = error.filename or campaign.workspace.path
+        return f"{error.strerror or error}: {where}; free the space or fix the rights"
+    return str(error)
 
 
 def _resume_command(campaign: "Campaign") -> str:

@@ -139,6 +139,13 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
     assert events[-1].kind == "stopped"
     step, run = next_step(read_state(events))
     assert (step, run.number) == ("execute", 1)
+    # A run folder that can't be made is one line, too.
+    shutil.rmtree(folder / "run_1", ignore_errors=True)
+    (folder / "run_1").write_text("in the way")
+    done = launch("--resume", folder, "--quiet")
+    assert done.returncode == 2
+    assert f"File exists: {folder / 'run_1'}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_the_ledger_says_what_held_the_runs(campaign):
