@@ -303,7 +303,7 @@ def _packages() -> tuple[Path, ...]:
     python = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent, _lab()]
     python += [Path(path) for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))]
     # Packages installed from their sources elsewhere; the project's own folder holds runs and the user's keys as well.
-    home, project = Path.home(), _lab().parent
+    home, project = Path(os.environ.get("HOME", "/root")), _lab().parent
     others = [Path(entry).absolute() for entry in sys.path if entry and Path(entry).is_dir()]
     python += [path for path in others if not any(place.is_relative_to(path) for place in (home, project, Path.cwd()))]
     libraries = [Path(path) for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path.startswith("/")]

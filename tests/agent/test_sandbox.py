@@ -1,6 +1,7 @@
 """The sandbox holds: every attack works outside and is stopped inside; real work goes on; nothing stays."""
 
 import os
+import shutil
 import signal
 import stat
 import struct
@@ -105,6 +106,17 @@ def test_real_work_goes_on_inside(way, tmp_path):
     result = go(way, tmp_path, WORK, limits, [sys.executable, "experiment.py"], env=env)
     assert result.ok, (result.reason(120), (tmp_path / "log.txt").read_text()[-3000:])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["done", "figure.png", "model.pt"]
+
+
+def test_latex_compiles_inside(way, tmp_path):
+    program = shutil.which("pdflatex")
+    if program is None:
+        pytest.skip("pdflatex is not installed")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "paper.tex").write_text(r"\documentclass{article}\begin{document}$x^2$\end{document}")
+    result = go(way, tmp_path, "", cwd=tmp_path / "out", command=[program, "-interaction=nonstopmode", "paper.tex"])
+    assert result.ok, (tmp_path / "log.txt").read_text()
+    assert (tmp_path / "out" / "paper.pdf").read_bytes().startswith(b"%PDF")
 
 
 FORKS = """
