@@ -31,7 +31,7 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
         baseline_table=_baseline_table(campaign),
         seeds=len(campaign.profile.baselines.seeds),
         runs=[_section(campaign, run) for run in state.runs],
-        ended=_ended(campaign),
+        ended=ending(campaign),
         closing=told(campaign, state.closing),
         figures=(state.figures or {}).get("figures", {}),
     )
@@ -79,8 +79,8 @@ def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
         "title": last.change if last else "no edit was taken",
         "status": _status(run),
         "parent": _parent(campaign, run),
-        "change_diff": _diff_line(campaign, run),
-        "settings": _settings(campaign, run) if scored else "",
+        "change_diff": diff_summary(campaign, run),
+        "settings": changed_settings(campaign, run) if scored else "",
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
         "table": metric_table(campaign, comparison, headlines(campaign)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
@@ -115,7 +115,8 @@ def _parent(campaign: Campaign, run: Run) -> str:
     return f"run_{before[-1].number}" if before else "the template"
 
 
-def _diff_line(campaign: Campaign, run: Run) -> str:
+def diff_summary(campaign: Campaign, run: Run) -> str:
+    """How large a run's change is, through all its attempts, and how to see it."""
     if run.last is None:
         return ""
     first = run.attempts[0].parent
@@ -125,7 +126,7 @@ def _diff_line(campaign: Campaign, run: Run) -> str:
     return f"{EXPERIMENT}, +{added} -{removed} lines (git diff {first[:8]} {run.last.commit[:8]})"
 
 
-def _settings(campaign: Campaign, run: Run) -> str:
+def changed_settings(campaign: Campaign, run: Run) -> str:
     """The settings that differ from the baseline's, or that only this run has."""
     record = campaign.result(run.number).training
     base = next(iter(campaign.baselines.values())).runs[0].training.get("settings", {})
@@ -146,7 +147,8 @@ def _troubles(run: Run) -> list[str]:
     return lines
 
 
-def _ended(campaign: Campaign) -> str:
+def ending(campaign: Campaign) -> str:
+    """How many runs were scored and why there are no more; nothing while the campaign goes on."""
     state = campaign.state
     if state.ended:
         return f"{len(state.scored)} of {len(state.runs)} runs were scored; {state.ended}."

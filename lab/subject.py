@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lab import cache, embedded
+from lab import cache, embedded, hub
+from lab.devices import choose_device
 from lab.errors import LabError
 from lab.settings import SubjectSettings
 
@@ -32,7 +33,7 @@ _BF16_GAIN = 1.25  # bfloat16 rounds to 8 bits: on a CPU it must be clearly fast
 class Prefix:
     """Text computed once, to be continued by many batches.
 
-    `length` is its number of tokens; `state` holds the keys and values of the layers up to the hooked one.
+    `length` is its number of tokens; `state` holds the keys and values of the layers up to the hooked one, or of all.
     """
 
     length: int
@@ -99,21 +100,18 @@ class Subject:
             [batch, ctx, d_model] in the subject's dtype, for `tokens` only.
         """
         tokens = tokens.to(self.device)
-        if prefix is None:
-            return self._trunk(input_ids=tokens, use_cache=False).last_hidden_state
-        state = copy.deepcopy(prefix.state)
-        state.batch_repeat_interleave(tokens.shape[0])
-        return self._trunk(input_ids=tokens, past_key_values=state, use_cache=True).last_hidden_state
+        return self._trunk(input_ids=tokens, **_after(prefix, len(tokens))).last_hidden_state
 
     @torch.no_grad()
-    def prefix(self, tokens: Tensor) -> Prefix:
+    def prefix(self, tokens: Tensor, *, whole: bool = False) -> Prefix:
         """Compute a text once whose continuations are then cheap.
 
         Args:
             tokens: [ctx] or [1, ctx] int64.
+            whole: through all layers, so that `logits_from` can go on from it too.
         """
         tokens = tokens.to(self.device).reshape(1, -1)
-        state = self._trunk(input_ids=tokens, use_cache=True).past_key_values
+        state = (self._base if whole else self._trunk)(input_ids=tokens, use_cache=True).past_key_values
         return Prefix(tokens.shape[1], state)
 
     @torch.no_grad()
@@ -121,25 +119,29 @@ class Subject:
         """The whole model's logits, [batch, ctx, vocab], for tokens [batch, ctx]."""
         return self.model(input_ids=tokens.to(self.device), use_cache=False).logits
 
-    @torch.no_grad()
-    def logits_from(self, resid: Tensor) -> Tensor:
+    def logits_from(self, resid: Tensor, *, at: Tensor | None = None, prefix: Prefix | None = None) -> Tensor:
         """Logits when the residual stream after the hooked layer is `resid`; earlier layers are not computed.
 
         The skipped layers stay in the list as pass-through modules: a later layer keeps its index, and with it the kind
-        of attention that Gemma 2 alternates.
+        of attention that Gemma 2 alternates. Gradients flow back to `resid` where it asks for them.
 
         Args:
             resid: [batch, ctx, d_model], any float dtype.
+            at: [batch] int64, the one position of each row whose logits are wanted; None for all.
+            prefix: text that every row continues, from ``prefix(..., whole=True)``.
 
         Returns:
-            [batch, ctx, vocab] in the subject's dtype.
+            [batch, ctx, vocab] in the subject's dtype; [batch, vocab] with `at`.
         """
         resid = resid.to(self.device, self.dtype)
         skipped: list[nn.Module] = [_Skip() for _ in range(self.layer)]
         layers = nn.ModuleList([*skipped, _Give(resid), *list(self._layers)[self.layer + 1 :]])
         base = _with(self._base, layers=layers)
+        if at is not None:
+            base = _At(base, at.to(self.device))
         head = _with(self.model, **{self.model.base_model_prefix: base})
-        return head(inputs_embeds=resid, use_cache=False).logits
+        logits: Tensor = head(inputs_embeds=resid, **_after(prefix, len(resid))).logits
+        return logits if at is None else logits[:, 0]
 
     def usable(
         self,
@@ -207,6 +209,30 @@ class _Give(nn.Module):
         return self.resid
 
 
+class _At(nn.Module):
+    """A model of which one position of each row is wanted, so that the output matrix is applied to no other."""
+
+    def __init__(self, base: nn.Module, at: Tensor) -> None:
+        super().__init__()
+        self.base = base
+        self.at = at
+
+    def forward(self, **inputs: Any) -> Any:
+        output = self.base(**inputs)
+        rows = torch.arange(len(self.at), device=self.at.device)
+        output.last_hidden_state = output.last_hidden_state[rows, self.at][:, None]
+        return output
+
+
+def _after(prefix: Prefix | None, rows: int) -> dict[str, Any]:
+    """What a model has to be given to continue a prefix in each of so many rows; the prefix itself is not changed."""
+    if prefix is None:
+        return {"use_cache": False}
+    state = copy.deepcopy(prefix.state)
+    state.batch_repeat_interleave(rows)
+    return {"past_key_values": state, "use_cache": True}
+
+
 def _with(module: nn.Module, **children: nn.Module) -> Any:
     """A copy of a module that shares everything with it but the named children; the module itself is not changed."""
     twin = copy.copy(module)
@@ -224,7 +250,7 @@ def load_subject(settings: SubjectSettings, device: str | None = None) -> Subjec
     Raises:
         LabError: the model cannot be had: no package, no network, gated, no token, or no such device or layer.
     """
-    place = _device(device)
+    place = choose_device(device)
     if settings.source == "embedded":
         # Nothing here is on the hub; a stray look-up would only stall a machine without a network.
         if "huggingface_hub" not in sys.modules:
@@ -241,7 +267,7 @@ def subject_fingerprint(settings: SubjectSettings, device: str | None = None) ->
 
     An embedded model is converted for it when that was not done yet. None: a hub's model that was not fetched yet.
     """
-    place = _device(device)
+    place = choose_device(device)
     weights_hash = embedded.converted(settings.name)[1] if settings.source == "embedded" else _hub_hash(settings.name)
     if weights_hash is None:
         return None
@@ -262,16 +288,6 @@ def _identity(weights_hash: str, layer: int, dtype: torch.dtype, device: torch.d
     )
 
 
-def _device(device: str | None) -> torch.device:
-    try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise LabError(f"unknown device {device!r}: use cpu or cuda") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise LabError(f"device {device} was asked for, and torch sees no CUDA GPU: use cpu")
-    return place
-
-
 def _read(
     path: str, settings: SubjectSettings, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -288,24 +304,12 @@ def _reading_hub(
     name: str, read: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Read a hub model and put what goes wrong there into words a user can act on."""
-    from huggingface_hub import errors
-
     try:
         return read()
     except (OSError, ValueError) as error:
-        causes: list[BaseException] = [error]
-        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-            causes.append(cause)
-        if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
-            hint = "it is gated: accept its licence on its hub page and set HF_TOKEN to a token of that account"
-        elif any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
-            hint = "the hub has no such model, or it is private: check the name, and set HF_TOKEN"
-        elif any(isinstance(cause, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) for cause in causes):
-            hint = "the hub cannot be reached and no copy is here: check the network (and HF_HUB_OFFLINE), set HF_TOKEN"
-        elif isinstance(error, OSError):
-            hint = f"{str(error).strip().splitlines()[0]:.200} (a gated model needs HF_TOKEN)"
-        else:
-            hint = f"{str(error).strip().splitlines()[0]:.200}"
+        line = f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.200}"
+        plain = f"{line} (a gated model needs HF_TOKEN)" if isinstance(error, OSError) else line
+        hint = hub.reason(error, "model") or plain
         raise LabError(f"cannot load {name}: {hint}") from error
 
 
