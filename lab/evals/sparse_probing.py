@@ -12,8 +12,8 @@ SAEBench's quirks that are kept, so that numbers compare:
 - negatives are drawn from the other classes, equally many from each, as many as there are positives.
 
 What differs, by choice:
-- Seeds are fixed: one draw of negatives serves every probe of a class, and probes on all latents start at zero, so two
-  calls agree. SAEBench draws anew for each probe from the process's generator.
+- Seeds are fixed: one draw of negatives serves every probe of a class, so two calls agree. SAEBench draws anew for each
+  probe from the process's generator.
 - The small regressions are solved to their optimum by Newton's method; SAEBench's solver stops near it.
 - The probes of a set are trained together. Residuals are pooled in float32, and the SAE runs in float32.
 - With `skip_outliers` (the embedded profile) position 0 and massive activations are left out, as they are in training.
