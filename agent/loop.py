@@ -9,6 +9,7 @@ from collections.abc import Callable
 from agent.campaign import Campaign
 from agent.execute.baselines import make_baselines
 from agent.execute.runs import execute, score
+from agent.gates.smoke import smoke
 from agent.notes import write_notes
 from agent.propose import propose
 from agent.report.plots import edit_plots, make_plots
@@ -43,7 +44,12 @@ def finish(campaign: Campaign) -> None:
     campaign.record("completed", runs=len(campaign.state.runs), scored=len(campaign.state.scored))
 
 
-_ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {"propose": propose, "execute": execute, "score": score}
+_ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
+    "propose": propose,
+    "smoke": smoke,
+    "execute": execute,
+    "score": score,
+}
 _ABOUT_ALL: dict[Step, Callable[[Campaign], None]] = {
     "baselines": make_baselines,
     "plot_edit": edit_plots,

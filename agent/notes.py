@@ -138,11 +138,18 @@ def _troubles(run: Run) -> list[str]:
     lines = [f"a reply was refused ({refusal.kind}): {_first_line(refusal.feedback)}" for refusal in run.refused]
     for attempt in run.attempts:
         if attempt.failure:
+            if attempt.failure.get("smoke"):
+                said = "; ".join(line.removeprefix("- ") for line in attempt.failure["output"].splitlines()[-3:])
+                kept = f"{attempt.failure['kept']}/log.txt"
+                lines.append(f"attempt {attempt.number} ({attempt.change}) was not started: {said[:300]} ({kept})")
+                continue
             last = _last_line(attempt.failure["output"])
             kept = f"{attempt.failure['kept']}/log.txt"
             lines.append(
                 f"attempt {attempt.number} ({attempt.change}) failed: {attempt.failure['reason']}; {last} ({kept})"
             )
+        if attempt.ran and attempt.ran.get("idle"):
+            lines.append(f"changed code that never ran: {'; '.join(attempt.ran['idle'])}")
     return lines
 
 

@@ -17,7 +17,7 @@ class Refusal:
     """A reply that was not taken.
 
     Args:
-        kind: The budget it counts against: `format`, `lint`, `same`, `length` or `shape`.
+        kind: The budget it counts against: `format`, `lint`, `same`, `protected`, `length` or `shape`.
         feedback: What the model was told.
         held: The good blocks that wait for the rest, as JSON.
         reply: The edits as the model wrote them.
@@ -43,6 +43,7 @@ class Attempt:
     prediction: str
     predictions: list[Prediction]
     remarks: str = ""
+    smoke: dict[str, Any] | None = None
     ran: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
@@ -63,6 +64,16 @@ class Run:
     def last(self) -> Attempt | None:
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def smoke_failures(self) -> int:
+        """How many attempts ended in their smoke run."""
+        return sum(bool(attempt.failure and attempt.failure.get("smoke")) for attempt in self.attempts)
+
+    @property
+    def started(self) -> int:
+        """How many attempts were really run."""
+        return len(self.attempts) - self.smoke_failures
 
     @property
     def status(self) -> Literal["open", "scored", "failed", "refused"]:
@@ -116,7 +127,7 @@ class State:
         return {attempt.code: _name(run, attempt) for run in self.runs for attempt in run.attempts}
 
 
-Step = Literal["baselines", "propose", "execute", "score", "plot_edit", "plot", "finish", "done"]
+Step = Literal["baselines", "propose", "smoke", "execute", "score", "plot_edit", "plot", "finish", "done"]
 
 
 def next_step(state: State) -> tuple[Step, Run | None]:
@@ -133,6 +144,8 @@ def next_step(state: State) -> tuple[Step, Run | None]:
     if run := state.open_run:
         if run.last is None or run.last.failure:
             return "propose", run
+        if run.last.smoke is None:
+            return "smoke", run
         return ("score" if run.last.ran else "execute"), run
     if not state.ended and len(state.runs) < state.settings.max_runs:
         return "propose", Run(len(state.runs) + 1)
@@ -219,6 +232,14 @@ def _on_edited(state: State, data: dict[str, Any]) -> None:
     _analyse(state, data["run"] - 1, data["analysis"])
 
 
+def _on_smoked(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).smoke = data
+
+
+def _on_smoke_failed(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).failure = {**data, "smoke": True}
+
+
 def _on_ran(state: State, data: dict[str, Any]) -> None:
     _last(state, data).ran = data
 
@@ -277,6 +298,8 @@ _APPLY = {
     "baselines": _on_baselines,
     "refused": _on_refused,
     "edited": _on_edited,
+    "smoked": _on_smoked,
+    "smoke_failed": _on_smoke_failed,
     "ran": _on_ran,
     "failed": _on_failed,
     "scored": _on_scored,

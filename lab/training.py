@@ -1,22 +1,21 @@
 """What the lab fixes of a training run: its data, their order, the seed, the budget, and what is saved.
 
-An experiment's script asks for these and cannot set them: `start` reads the profile, the seed and the overrides from
-the environment of the caller (SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_SETTINGS, SAE_LAB_DEVICE; SAE_LAB_MAX_STEPS for a
-short trial).
+An experiment's script asks for these and cannot set them: `start` reads the profile from SAE_LAB_PROFILE and the rest
+as `lab.given` does, from the environment of the caller.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
-import json
 import logging
 import math
 import os
 import random
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -27,11 +26,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lab import artifact, cache
+from lab import artifact, cache, given
 from lab.activations import ActivationStore, open_store
 from lab.artifact import Artifact
 from lab.errors import LabError
+from lab.observer import OBSERVER
 from lab.progress import track
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
@@ -43,6 +44,7 @@ _PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
 _RESIDENT_SHARE = 0.4  # of the free GPU memory may hold all cached activations
 _CHECK_ROWS = 256
 _ORDER_SALT = 0x5AE
+_FIRST_ACTS = 16_384
 
 
 class _Source:
@@ -78,7 +80,16 @@ class _Source:
         return self.store.document.long(), self.store.position.long()
 
 
-class Batch:
+class _Fixed:
+    """What is set once stays: an experiment asks the lab's objects and does not change them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and (name in vars(self) or hasattr(type(self), name)):
+            raise LabError(f"{type(self).__name__.lower()}.{name} is the lab's: an experiment cannot set it")
+        super().__setattr__(name, value)
+
+
+class Batch(_Fixed):
     """One step's activations, and on request what surrounds them.
 
     Args:
@@ -115,7 +126,7 @@ class Batch:
         return self._source.store.source[self._rows].long().to(self.acts.device)
 
 
-class Run:
+class Run(_Fixed):
     """One training run. Make it with `start`.
 
     Attributes: `profile`, `seed`, `device`, `out_dir`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
@@ -130,7 +141,8 @@ class Run:
         self.seed = seed
         self.device = device
         self.batch_size = profile.training.batch_size
-        self.steps = _limited(profile.training.steps)
+        self._schedule = given.schedule(profile.training.steps)
+        self.steps = self._schedule.steps
         self.d_model = int(store.acts.shape[1])
         self.sources: tuple[str, ...] = tuple(store.sources)
         self.scale = float(store.scale)
@@ -140,6 +152,9 @@ class Run:
         self._overrides: dict[str, Any] = {}
         self._delivered: int | None = None
         self._curves: list[tuple[int, dict[str, Value]]] = []
+        self._updates: Counter[int] = Counter()
+        self._counting = register_optimizer_step_post_hook(lambda optimizer, *_: self._updates.update([id(optimizer)]))
+        self._handed_out = hashlib.blake2b(digest_size=8)
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
@@ -166,7 +181,7 @@ class Run:
         fills.update(training.settings)
         values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
         filled = {name: fills[name] for name, value in values.items() if value is None and name in fills}
-        self._overrides = _read_overrides({**values, **filled})
+        self._overrides = given.overrides({**values, **filled})
         made = dataclasses.replace(config, **{**filled, **self._overrides})
         self._settings = {item.name: getattr(made, item.name) for item in dataclasses.fields(made)}
         return made
@@ -178,7 +193,15 @@ class Run:
         return nullcontext()
 
     def first_acts(self, count: int = 4096) -> Tensor:
-        """[count, d_model] scaled activations for a data-dependent start; they are part of the run's own data."""
+        """[count, d_model] scaled activations for a data-dependent start; they are part of the run's own data.
+
+        Raises:
+            LabError: more than 16,384 and more than a batch are asked for.
+        """
+        if count > max(_FIRST_ACTS, self.batch_size):
+            raise LabError(
+                f"run.first_acts() gives at most {max(_FIRST_ACTS, self.batch_size)}: train on run.batches()"
+            )
         source = _Source(self._store, torch.device("cpu"))
         return source.scaled(source.gather(self._order(0)[:count])).to(self.device)
 
@@ -192,12 +215,19 @@ class Run:
             raise LabError("run.batches() can be gone through once: the budget of tokens is the lab's")
         self._delivered = 0
         source = _Source(self._store, self.device)
-        for step, (rows, gathered) in enumerate(self._gathered(source)):
-            self._delivered = step + 1
-            yield Batch(step, source.scaled(gathered), rows, source)
+        observer = OBSERVER.get()
+        for step, (rows, gathered) in zip(self._schedule.numbers, self._gathered(source)):
+            self._delivered += 1
+            self._handed_out.update(rows.numpy().data)
+            batch = Batch(step, source.scaled(gathered), rows, source)
+            if observer:
+                observer.batch(batch)
+            yield batch
+        if observer:
+            observer.exhausted()
 
     def _gathered(self, source: _Source) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = track(self._rows(), "training", self.steps)
+        rows = track(self._rows(), "training", len(self._schedule.numbers))
         if self.device.type != "cuda" or source.resident:
             for chosen in rows:
                 yield chosen, source.gather(chosen)
@@ -216,12 +246,13 @@ class Run:
 
     def _rows(self) -> Iterator[Tensor]:
         """The rows of each step, [batch_size] int64; a batch may reach over the end of an epoch."""
-        epoch, rest = 0, self._order(0)
-        for _ in range(self.steps):
+        epoch, rest, wanted = 0, self._order(0), set(self._schedule.numbers)
+        for step in range(self._schedule.numbers[-1] + 1):
             while len(rest) < self.batch_size:
                 epoch += 1
                 rest = torch.cat((rest, self._order(epoch)))
-            yield rest[: self.batch_size]
+            if step in wanted:
+                yield rest[: self.batch_size]
             rest = rest[self.batch_size :]
 
     def _order(self, epoch: int) -> Tensor:
@@ -240,6 +271,8 @@ class Run:
             for name, value in values.items()
         }
         self._curves.append((step, kept))
+        if observer := OBSERVER.get():
+            observer.logged(values)
 
     def save(self, module: nn.Module, architecture: str) -> Artifact:
         """Write the SAE to out_dir/sae/ and the record of the run to out_dir/training.json.
@@ -249,8 +282,12 @@ class Run:
             architecture: its name, such as "topk".
 
         Raises:
-            LabError: what `lab.artifact.save` refuses, or the folder cannot be written.
+            LabError: what `lab.artifact.save` refuses, the folder cannot be written, or the run used more than its
+                budget: a second optimiser step on a batch, or a seed of its own.
         """
+        if observer := OBSERVER.get():
+            observer.saving(module)
+        self._check_budget()
         curves, broken = self._read_curves()
         if broken:
             log.warning("not finite: %s", ", ".join(f"{name} at step {step}" for name, step in broken.items()))
@@ -263,6 +300,8 @@ class Run:
             "steps": steps,
             "tokens": steps * self.batch_size,
             "batch_size": self.batch_size,
+            "optimizer_steps": max(self._updates.values(), default=0),
+            "batches": self._handed_out.hexdigest(),
             "data": self._store.fingerprint,
             "device": self.device.type,
             "dtype": "float32" if isinstance(self.autocast(), nullcontext) else "bfloat16",
@@ -286,6 +325,14 @@ class Run:
         record["curves"] = curves
         _writing(self.out_dir, lambda: cache.write_json(self.out_dir / "training.json", record))
         return saved
+
+    def _check_budget(self) -> None:
+        self._counting.remove()
+        batches, updates = self._delivered or 0, max(self._updates.values(), default=0)
+        if updates > batches:
+            raise LabError(f"{updates} optimiser steps were done on {batches} batches: the budget is one step a batch")
+        if torch.initial_seed() != self.seed:
+            raise LabError("torch was seeded anew: the seed is the lab's, run.seed")
 
     def _sample_acts(self) -> Tensor:
         """[256, d_model] raw activations, the same for every seed."""
@@ -322,9 +369,11 @@ def start(out_dir: str | Path) -> Run:
     folder = Path(out_dir).resolve()
     _writing(folder, lambda: _try_folder(folder))
     profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
-    seed = _number("SAE_LAB_SEED", 0)
-    device = _device(os.environ.get("SAE_LAB_DEVICE"))
-    return Run(folder, profile, seed, device, open_store(profile, device=str(device)))
+    device = given.device()
+    run = Run(folder, profile, given.seed(), device, open_store(profile, device=str(device)))
+    if observer := OBSERVER.get():
+        observer.started(run)
+    return run
 
 
 def _try_folder(folder: Path) -> None:
@@ -340,44 +389,3 @@ def _writing(folder: Path, write: Callable[[], None]) -> None:
         raise LabError(f"--out_dir {folder} is not a folder: give another one") from error
     except OSError as error:
         raise LabError(f"cannot write to --out_dir {folder}: {error.strerror}") from error
-
-
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise LabError(f"SAE_LAB_DEVICE: no such device {name!r}: use cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise LabError("SAE_LAB_DEVICE is cuda and torch sees no CUDA GPU: use cpu")
-    return device
-
-
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isdecimal():
-        raise LabError(f"{variable} must be a whole number of 0 or more, not {text!r}")
-    return int(text)
-
-
-def _limited(steps: int) -> int:
-    most = _number("SAE_LAB_MAX_STEPS", 0)
-    return min(steps, most) if most else steps
-
-
-def _read_overrides(values: dict[str, Any]) -> dict[str, Any]:
-    """The caller's overrides of an experiment's settings, checked against the values they replace."""
-    text = os.environ.get("SAE_LAB_SETTINGS") or "{}"
-    try:
-        overrides = json.loads(text)
-    except ValueError as error:
-        raise LabError(f"SAE_LAB_SETTINGS is not JSON: {error}") from error
-    if not isinstance(overrides, dict):
-        raise LabError('SAE_LAB_SETTINGS must be a JSON object such as {"k": 64}')
-    for name, value in overrides.items():
-        if name not in values:
-            raise LabError(f"SAE_LAB_SETTINGS: no setting {name!r}; there are {', '.join(sorted(values))}")
-        old = values[name]
-        kinds = (int, float) if isinstance(old, float) else type(old)
-        if old is not None and (isinstance(value, bool) != isinstance(old, bool) or not isinstance(value, kinds)):
-            raise LabError(f"SAE_LAB_SETTINGS: {name} is a {type(old).__name__}, not {value!r}")
-    return overrides

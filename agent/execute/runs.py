@@ -8,6 +8,7 @@ from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import Result, run, tail
 from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.gates.after import idle_parts, objections
 from agent.report.compare import compare, primary
 from agent.report.results import load_result
 from agent.state import Run
@@ -28,9 +29,15 @@ def execute(campaign: Campaign, this: Run) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
+    later = this.last.smoke["later"] if this.last and this.last.smoke else []
+    lines = campaign.workspace.path / f"run_{this.number}_lines.json"
+    command = [sys.executable, EXPERIMENT, f"--out_dir={folder.name}"]
+    if later:
+        # Parts of the edit that a smoke run is too short for: the run itself says whether they were reached.
+        command = lab_command("lab.traced", "--report", str(lines), EXPERIMENT, f"--out_dir={folder.name}")
     with progress_file() as progress, campaign.screen.step(f"run {this.number}: training", progress) as tick:
         result = run(
-            [sys.executable, EXPERIMENT, f"--out_dir={folder.name}"],
+            command,
             cwd=campaign.workspace.path,
             env=environment(campaign, campaign.profile.baselines.seeds[0], progress),
             log=folder / "log.txt",
@@ -42,7 +49,9 @@ def execute(campaign: Campaign, this: Run) -> None:
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
         _fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
     else:
-        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2))
+        idle = idle_parts(campaign, this, lines) if later else []
+        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle)
+    lines.unlink(missing_ok=True)
 
 
 def score(campaign: Campaign, this: Run) -> None:
@@ -61,6 +70,9 @@ def score(campaign: Campaign, this: Run) -> None:
         )
         return
     scored = load_result(folder, folder.name)
+    if objection := objections(campaign, this, scored):
+        _fail(campaign, this, f"its result does not count: {objection}", result)
+        return
     comparison = compare(scored, primary(scored, campaign.baselines))
     verdicts = {row.metric: row.verdict for row in comparison.rows if row.value.headline}
     campaign.record("scored", run=this.number, seconds=round(result.seconds, 2), sae=scored.weights, verdicts=verdicts)
@@ -121,6 +133,6 @@ def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
         seconds=round(result.seconds, 2),
         kept=kept.name,
     )
-    if this.last.number >= campaign.settings.attempts:
-        campaign.record("given_up", run=this.number, reason=f"failed {this.last.number} times, last: {reason}")
+    if this.started >= campaign.settings.attempts:
+        campaign.record("given_up", run=this.number, reason=f"failed {this.started} times, last: {reason}")
     campaign.screen.say(f"  run {this.number}, attempt {this.last.number}: [red]failed[/red], {reason}")

@@ -1,0 +1,157 @@
+"""The smoke run: the real experiment on a few real batches, before a run is paid for; what it finds goes to the model."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.local import Result, run, tail
+from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.files import sha256
+from agent.gates.changed import Region, never_ran
+from agent.state import Run
+from agent.workspace import EXPERIMENT, TEMPLATE
+
+STEPS = 24
+SAID = 1500
+REPORT = "smoke.json"
+
+
+@dataclass(frozen=True)
+class Smoked:
+    """What a smoke run showed.
+
+    Args:
+        reason: Why there will be no run; empty when there will.
+        output: The findings, or the end of the output, for the model.
+        weights: A hash of what each pass trained.
+        later: Changed parts that did not run and may in the real run.
+        result: How the process ended.
+    """
+
+    reason: str
+    output: str
+    weights: list[str]
+    later: list[Region]
+    result: Result
+
+
+def smoke(campaign: Campaign, this: Run) -> None:
+    """Try a run's newest edit on a few batches; what is found goes back to the model.
+
+    Args:
+        campaign: The campaign.
+        this: The run, its newest edit not yet started.
+    """
+    assert this.last is not None
+    folder = campaign.workspace.run_dir(this.number).with_name(f"run_{this.number}_smoke_{this.last.number}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    known = known_weights(campaign)
+    parent = campaign.workspace.at(this.last.parent, EXPERIMENT)
+    found = try_script(campaign, f"run {this.number}: smoke run", campaign.workspace.path, folder, parent, known)
+    seconds = round(found.result.seconds, 2)
+    if not found.reason:
+        shutil.rmtree(folder)
+        later = [str(region) for region in found.later]
+        campaign.record("smoked", run=this.number, seconds=seconds, weights=found.weights, later=later)
+        return
+    shutil.rmtree(folder / "sae", ignore_errors=True)
+    campaign.record(
+        "smoke_failed",
+        run=this.number,
+        attempt=this.last.number,
+        reason=found.reason,
+        output=found.output,
+        seconds=seconds,
+        kept=folder.name,
+    )
+    failed = this.smoke_failures + 1
+    campaign.screen.say(f"  run {this.number}: [yellow]not started[/yellow], {found.reason}")
+    if failed >= campaign.settings.smoke_tries:
+        campaign.record("given_up", run=this.number, reason=f"{failed} smoke runs failed, last: {found.reason}")
+
+
+def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, str]) -> Smoked:
+    """Run `experiment.py` of a folder on a few batches, as it would be run for real.
+
+    Args:
+        campaign: Whose profile and device count.
+        what: The step, in words.
+        cwd: The folder with the script.
+        folder: Where it leaves what it makes.
+        parent: The script before the edit; empty when there was none.
+        known: What earlier scripts trained in their smoke runs, to their names.
+
+    Returns:
+        What was found.
+    """
+    report, limit = folder / REPORT, campaign.profile.limits.smoke_seconds
+    command = lab_command("lab.smoke", EXPERIMENT, "--out_dir", str(folder), "--report", str(report))
+    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
+        env = environment(campaign, campaign.profile.baselines.seeds[0], progress)
+        env["SAE_LAB_SMOKE_STEPS"] = str(STEPS)
+        result = run(command, cwd=cwd, env=env, log=folder / "log.txt", seconds=limit, tick=tick)
+    read = _read(report)
+    if not result.ok or read is None or not read["finished"]:
+        reason = result.reason(limit) if not result.ok else "it left no report"
+        reason = f"the smoke run failed: {reason}"
+        said = [f"- {line}" for line in read["findings"]] if read else []
+        output = "\n".join([*said, tail(result.log, SAID - sum(map(len, said)) - 100)])
+        return Smoked(reason, output[:SAID], [], [], result)
+    source = (cwd / EXPERIMENT).read_text(encoding="utf-8")
+    idle = never_ran(parent, source, set(read["lines"])) if parent else []
+    findings = read["findings"] + [str(region) for region in idle if not region.later]
+    later = [region for region in idle if region.later]
+    weights = ":".join(read["weights"])
+    if not findings and not later and weights in known:
+        findings = [
+            f"the change has no effect: after the same batches the SAE is that of {known[weights]}, bit for bit"
+        ]
+    output = "\n".join(f"- {line}" for line in findings)
+    reason = "the smoke run found what a run would be wasted on" if findings else ""
+    return Smoked(reason, output[:SAID], read["weights"], later, result)
+
+
+def known_weights(campaign: Campaign) -> dict[str, str]:
+    """What the template and every script that passed its smoke run trained there, to their names."""
+    known = {":".join(_of_template(campaign)): "the template (the baseline)"}
+    for other in campaign.state.runs:
+        for attempt in other.attempts:
+            if attempt.smoke:
+                known.setdefault(":".join(attempt.smoke["weights"]), f"run_{other.number}")
+    return known
+
+
+def _of_template(campaign: Campaign) -> list[str]:
+    """What the template's script trains in a smoke run; kept in the lab's cache."""
+    from lab.cache import entry
+
+    source = campaign.workspace.at(campaign.state.template, EXPERIMENT)
+    baselines = campaign.state.baselines or {}
+    given = campaign.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
+    lab = Path(TEMPLATE.parents[1] / "lab")
+    code = [sha256((lab / name).read_bytes()) for name in ("smoke.py", "sparse.py")]
+    key = {"experiment": sha256(source), "facts": baselines.get("facts"), "given": given, "code": code}
+
+    def build(folder: Path) -> None:
+        (folder / EXPERIMENT).write_text(source, encoding="utf-8")
+        found = try_script(campaign, "smoke run of the template", folder, folder, "", {})
+        if found.reason:
+            raise AgentError(f"the template does not pass its own smoke run: {found.output}")
+        shutil.rmtree(folder / "sae", ignore_errors=True)
+        (folder / "weights.json").write_text(json.dumps(found.weights), encoding="utf-8")
+
+    weights: list[str] = json.loads((entry("smoke", key, build) / "weights.json").read_text(encoding="utf-8"))
+    return weights
+
+
+def _read(report: Path) -> dict[str, Any] | None:
+    try:
+        read: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return read
+    except (OSError, ValueError):
+        return None
