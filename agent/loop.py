@@ -13,6 +13,7 @@ from agent.gates.smoke import smoke
 from agent.notes import write_notes
 from agent.propose import propose
 from agent.report.plots import edit_plots, make_plots
+from agent.seal import broken_seals, seal_results
 from agent.state import Run, Step, next_step
 
 
@@ -35,13 +36,18 @@ def run_campaign(campaign: Campaign) -> None:
             _ABOUT_A_RUN[step](campaign, run)
         else:
             _ABOUT_ALL[step](campaign)
+        seal_results(campaign)
         write_notes(campaign, commit=step in ("baselines", "score", "plot"))
 
 
 def finish(campaign: Campaign) -> None:
     """Close the notes; the last event of a campaign."""
     write_notes(campaign, commit=True)
-    campaign.record("completed", runs=len(campaign.state.runs), scored=len(campaign.state.scored))
+    differences = broken_seals(campaign.workspace.path, campaign.state.sealed)
+    for line in differences:
+        campaign.screen.say(f"  [red]{line}[/red]")
+    state = campaign.state
+    campaign.record("completed", runs=len(state.runs), scored=len(state.scored), differences=differences)
 
 
 _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {

@@ -39,7 +39,8 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if commit:
         newest = state.runs[-1] if state.runs else None
         about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
-        campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}")
+        head = campaign.workspace.ledger.head
+        campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}\n\nLedger: {head}")
 
 
 def _scripted(campaign: Campaign) -> str:

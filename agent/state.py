@@ -100,6 +100,7 @@ class State:
     plot_refusals: list[Refusal] = field(default_factory=list)
     plot_failures: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] | None = None
+    sealed: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: int = 0
     completed: bool = False
 
@@ -208,6 +209,7 @@ def _on_settings(state: State, data: dict[str, Any]) -> None:
 
 def _on_baselines(state: State, data: dict[str, Any]) -> None:
     state.baselines = data
+    state.sealed = {name: files for name, files in state.sealed.items() if not name.startswith("run_0/")}
 
 
 def _on_refused(state: State, data: dict[str, Any]) -> None:
@@ -283,6 +285,10 @@ def _on_completed(state: State, data: dict[str, Any]) -> None:
     state.completed = True
 
 
+def _on_sealed(state: State, data: dict[str, Any]) -> None:
+    state.sealed[data["folder"]] = data["files"]
+
+
 def _ignored(state: State, data: dict[str, Any]) -> None:
     """Events that tell of a campaign and change nothing in it."""
 
@@ -309,6 +315,7 @@ _APPLY = {
     "plot_failed": _on_plot_failed,
     "plotted": _on_plotted,
     "completed": _on_completed,
+    "sealed": _on_sealed,
     "stopped": _ignored,
     "resumed": _ignored,
     "note": _ignored,

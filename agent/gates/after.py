@@ -44,10 +44,9 @@ def objections(campaign: Campaign, this: Run, result: RunResult) -> str:
     folder = campaign.workspace.run_dir(this.number)
     others = {run.name: run for group in campaign.baselines.values() for run in group.runs}
     for name, other in others.items():
-        same_seed = other.training.get("seed") == result.training.get("seed")
-        if same_seed and other.training.get("batches") != result.training.get("batches"):
-            if other.training.get("tokens") == result.training.get("tokens"):
-                return f"it was given other batches than {name}"
+        ours, theirs = ((record.get("seed"), record.get("tokens")) for record in (result.training, other.training))
+        if ours == theirs and other.training.get("batches") != result.training.get("batches"):
+            return f"it was given other batches than {name}"
     places = {name: campaign.workspace.run_dir(0) / name for name in others}
     places |= {f"run_{run.number}": campaign.workspace.run_dir(run.number) for run in campaign.state.scored}
     for name, place in places.items():

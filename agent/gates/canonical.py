@@ -10,7 +10,7 @@ import builtins
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from agent.files import sha256
 from agent.gates import scopes
@@ -171,10 +171,23 @@ def _can_go(dead: list[ast.stmt], function: ast.AST | None) -> bool:
         return False
     if function is None:
         return True
-    bound = {name for node in inside for name in scopes.bound_names(node)}
     gone = set(map(id, inside))
-    used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and id(node) not in gone}
-    return not bound & used
+    arguments = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}  # type: ignore[attr-defined]
+    local = arguments | {name for node in _own(function, gone) for name in scopes.bound_names(node)}
+    bound = {name for node in inside for name in scopes.bound_names(node)} - local
+    return not bound & {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and id(node) not in gone}
+
+
+def _own(function: ast.AST, gone: set[int]) -> Iterator[ast.AST]:
+    """The nodes of a function that are of its own scope, without those that are to be cut."""
+    waiting = list(ast.iter_child_nodes(function))
+    while waiting:
+        node = waiting.pop()
+        if id(node) in gone:
+            continue
+        yield node
+        if not isinstance(node, (*_SCOPES, *scopes.COMPREHENSIONS)):
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _drop_unused_definitions(tree: ast.Module) -> None:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # What binds names in ways that renaming would have to follow; functions with these keep their names.
 _LEFT_ALONE = (
     ast.ClassDef, ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.Match, ast.NamedExpr, ast.FunctionDef,
@@ -54,7 +54,7 @@ def _rename(function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     local = {name for node in inside for name in bound_names(node)} - arguments
     # A comprehension's variables are of its own scope. One of which the name is also used where no comprehension binds
     # it keeps its name, since one new name could not say which is meant.
-    hidden = {name for node in inside if isinstance(node, _COMPREHENSIONS) for name in _variables(node)}
+    hidden = {name for node in inside if isinstance(node, COMPREHENSIONS) for name in _variables(node)}
     both = {name for statement in function.body for name in _free(statement, frozenset()) if name in hidden}
     local -= both
     fresh = {name: f"%{place}" for place, name in enumerate(_in_order(inside, local))}
@@ -77,7 +77,7 @@ def _free(node: ast.AST, bound: frozenset[str]) -> Iterator[str]:
         if node.id not in bound:
             yield node.id
         return
-    inner = bound | _variables(node) if isinstance(node, _COMPREHENSIONS) else bound
+    inner = bound | _variables(node) if isinstance(node, COMPREHENSIONS) else bound
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.comprehension):
             yield from _free(child.iter, bound)

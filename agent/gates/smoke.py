@@ -1,4 +1,4 @@
-"""The smoke run: the real experiment on a few real batches, before a run is paid for; what it finds goes to the model."""
+"""The smoke run: the real experiment on a few real batches, before a run is paid for; the model is told what it saw."""
 
 import json
 import shutil
