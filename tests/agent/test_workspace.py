@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 from agent.errors import AgentError
+from agent.gates.canonical import code_key
 from agent.idea import parse_idea
 from agent.settings import Settings
-from agent.gates.canonical import code_key
 from agent.workspace import Workspace
 
 IDEA = parse_idea(
