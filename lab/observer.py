@@ -17,6 +17,9 @@ class Observer(Protocol):
     def started(self, run: Run) -> None:
         """A run has begun."""
 
+    def configured(self, config: Any) -> None:
+        """An experiment's settings are complete."""
+
     def batch(self, batch: Batch) -> None:
         """A batch is about to be handed out."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import hashlib
 import os
 import resource
@@ -54,6 +55,8 @@ class Smoke:
         self.watch = watch
         self.run: Run | None = None
         self.weights: list[str] = []
+        self.settings: dict[str, Any] = {}
+        self.reads: set[str] = set()
         self.saved = False
 
     def started(self, run: Run) -> None:
@@ -62,6 +65,20 @@ class Smoke:
             self.watch.findings.setdefault("start() was called twice: a run begins once")
         self.run = run
         self.watch.__enter__()
+
+    def configured(self, config: Any) -> None:
+        """Settings are complete: note which of them are asked for from now on."""
+        names = {item.name for item in dataclasses.fields(config)}
+        self.settings = {name: getattr(config, name) for name in names}
+        reads, kind = self.reads, type(config)
+
+        def noting(this: Any, name: str) -> Any:
+            if name in names:
+                reads.add(name)
+            return object.__getattribute__(this, name)
+
+        watched = type(kind.__name__, (kind,), {"__slots__": (), "__getattribute__": noting})
+        object.__setattr__(config, "__class__", watched)
 
     def batch(self, batch: Batch) -> None:
         """A batch is about to be handed out."""
@@ -157,6 +174,8 @@ def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds:
             "findings": findings,
             "lines": lines,
             "weights": seen.weights,
+            "settings": {name: repr(value) for name, value in sorted(seen.settings.items())},
+            "reads": sorted(seen.reads),
             "memory_gb": round(memory, 2),
             "seconds": round(seconds, 2),
         },

@@ -184,6 +184,8 @@ class Run(_Fixed):
         self._overrides = given.overrides({**values, **filled})
         made = dataclasses.replace(config, **{**filled, **self._overrides})
         self._settings = {item.name: getattr(made, item.name) for item in dataclasses.fields(made)}
+        if observer := OBSERVER.get():
+            observer.configured(made)
         return made
 
     def autocast(self) -> AbstractContextManager[Any]:

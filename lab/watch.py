@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,8 @@ class Watch(TorchFunctionMode):
         self.findings: dict[str, None] = {}
         self._script = script
         self._step = 0
-        self._terms: dict[int, _Term] = {}
+        self._terms: dict[tuple[int, str, int], _Term] = {}
+        self._leaves: dict[int, _Term] = {}
         self._made: dict[int, tuple[str, int, tuple[Tensor, ...]]] = {}
         self._kept: list[Tensor] = []
         self._weights: dict[int, tuple[Tensor, float]] = {}
@@ -88,6 +90,8 @@ class Watch(TorchFunctionMode):
             self._find("nan_to_num() hides infinite values that came before it")
         if name == "backward" and given:
             self._before_backward(given[0])
+        elif name == "grad" and given and given[0].grad_fn is not None:
+            self._begin_pass(given[0])
         result = func(*args, **kwargs)
         if name == "backward" and given:
             self._after_backward()
@@ -105,6 +109,7 @@ class Watch(TorchFunctionMode):
         self._count_changes()
         self._step, self._batches = step, self._batches + 1
         self._made.clear()
+        self._leaves.clear()
         self._kept.clear()
 
     def exhausted(self) -> None:
@@ -116,9 +121,8 @@ class Watch(TorchFunctionMode):
     def logged(self, values: Mapping[str, Any]) -> None:
         """Values were logged; a term of the loss has its name from there."""
         for name, value in values.items():
-            made = self._made.get(id(value)) if isinstance(value, Tensor) else None
-            if made and made[1] in self._terms:
-                self._terms[made[1]].names.add(name)
+            if isinstance(value, Tensor) and (term := self._leaves.get(id(value))):
+                term.names.add(name)
 
     def close(self) -> None:
         """Training is over: say which terms never did anything, and whether batches were trained on twice."""
@@ -139,18 +143,26 @@ class Watch(TorchFunctionMode):
     def _before_backward(self, loss: Tensor) -> None:
         if not torch.isfinite(loss).all():
             self._find(f"the loss is {float(loss.detach().sum())} at step {self._step}")
-        self._count_changes()
-        leaves = _leaves(loss)
-        for leaf in leaves:
-            self._weights[id(leaf)] = (leaf, _print_of(leaf))
+        leaves = self._begin_pass(loss)
+        seen: Counter[tuple[int, str]] = Counter()
         for tensor in self._summands(loss):
-            _, line, _ = self._made.get(id(tensor), ("", 0, ()))
-            term = self._terms.setdefault(line, _Term(line))
-            fresh = self._made.get(id(tensor), ("",))[0] in _NEW and not tensor.any()
-            term.plain = term.plain and bool(fresh)
+            name, line, _ = self._made.get(id(tensor), ("", 0, ()))
+            # A line in a loop makes several terms.
+            seen[line, name] += 1
+            term = self._terms.setdefault((line, name, seen[line, name]), _Term(line))
+            self._leaves[id(tensor)] = term
+            self._kept.append(tensor)
+            term.plain = term.plain and name in _NEW and not bool(tensor.any())
             if not term.moves and tensor.requires_grad:
                 grads = torch.autograd.grad(tensor.sum(), leaves, retain_graph=True, allow_unused=True)
                 term.moves = any(bool(grad.any()) for grad in grads if grad is not None)
+
+    def _begin_pass(self, loss: Tensor) -> list[Tensor]:
+        """A backward pass begins: note the weights that it reaches, which are returned."""
+        self._count_changes()
+        leaves = _leaves(loss)
+        self._weights = {id(leaf): (leaf, _print_of(leaf)) for leaf in leaves}
+        return leaves
 
     def _after_backward(self) -> None:
         for leaf, _ in self._weights.values():

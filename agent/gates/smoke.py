@@ -21,6 +21,14 @@ REPORT = "smoke.json"
 
 
 @dataclass(frozen=True)
+class Known:
+    """An earlier script: who it is, and its settings as Python writes them."""
+
+    name: str
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Smoked:
     """What a smoke run showed.
 
@@ -28,6 +36,7 @@ class Smoked:
         reason: Why there will be no run; empty when there will.
         output: The findings, or the end of the output, for the model.
         weights: A hash of what each pass trained.
+        settings: The script's settings, as Python writes them.
         later: Changed parts that did not run and may in the real run.
         result: How the process ended.
     """
@@ -35,6 +44,7 @@ class Smoked:
     reason: str
     output: str
     weights: list[str]
+    settings: dict[str, str]
     later: list[Region]
     result: Result
 
@@ -57,7 +67,8 @@ def smoke(campaign: Campaign, this: Run) -> None:
     if not found.reason:
         shutil.rmtree(folder)
         later = [str(region) for region in found.later]
-        campaign.record("smoked", run=this.number, seconds=seconds, weights=found.weights, later=later)
+        kept = {"weights": found.weights, "settings": found.settings, "later": later}
+        campaign.record("smoked", run=this.number, seconds=seconds, **kept)
         return
     shutil.rmtree(folder / "sae", ignore_errors=True)
     campaign.record(
@@ -75,7 +86,7 @@ def smoke(campaign: Campaign, this: Run) -> None:
         campaign.record("given_up", run=this.number, reason=f"{failed} smoke runs failed, last: {found.reason}")
 
 
-def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, str]) -> Smoked:
+def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, Known]) -> Smoked:
     """Run `experiment.py` of a folder on a few batches, as it would be run for real.
 
     Args:
@@ -84,7 +95,7 @@ def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: s
         cwd: The folder with the script.
         folder: Where it leaves what it makes.
         parent: The script before the edit; empty when there was none.
-        known: What earlier scripts trained in their smoke runs, to their names.
+        known: Earlier scripts, by what they trained in their smoke runs.
 
     Returns:
         What was found.
@@ -100,33 +111,38 @@ def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: s
         reason = result.reason(limit) if not result.ok else "it left no report"
         reason = f"the smoke run failed: {reason}"
         said = [f"- {line}" for line in read["findings"]] if read else []
-        output = "\n".join([*said, tail(result.log, SAID - sum(map(len, said)) - 100)])
-        return Smoked(reason, output[:SAID], [], [], result)
+        output = "\n".join([*said, tail(result.log, max(200, SAID - sum(map(len, said)) - 100))])
+        return Smoked(reason, output[:SAID], [], {}, [], result)
     source = (cwd / EXPERIMENT).read_text(encoding="utf-8")
     idle = never_ran(parent, source, set(read["lines"])) if parent else []
     findings = read["findings"] + [str(region) for region in idle if not region.later]
     later = [region for region in idle if region.later]
-    weights = ":".join(read["weights"])
-    if not findings and not later and weights in known:
-        findings = [
-            f"the change has no effect: after the same batches the SAE is that of {known[weights]}, bit for bit"
-        ]
+    same = known.get(":".join(read["weights"]))
+    if same and not findings and not later and not _may_matter(read, same.settings):
+        findings = [f"the change has no effect: after the same batches the SAE is that of {same.name}, bit for bit"]
     output = "\n".join(f"- {line}" for line in findings)
     reason = "the smoke run found what a run would be wasted on" if findings else ""
-    return Smoked(reason, output[:SAID], read["weights"], later, result)
+    return Smoked(reason, output[:SAID], read["weights"], read["settings"], later, result)
 
 
-def known_weights(campaign: Campaign) -> dict[str, str]:
-    """What the template and every script that passed its smoke run trained there, to their names."""
-    known = {":".join(_of_template(campaign)): "the template (the baseline)"}
+def _may_matter(read: dict[str, Any], others: dict[str, str]) -> bool:
+    """Whether a setting differs that the script asks for: a threshold may matter only in a longer run."""
+    return any(others.get(name) != value for name, value in read["settings"].items() if name in read["reads"])
+
+
+def known_weights(campaign: Campaign) -> dict[str, Known]:
+    """What the template and every script that passed its smoke run trained there, to who they are."""
+    template = _of_template(campaign)
+    known = {":".join(template["weights"]): Known("the template (the baseline)", template["settings"])}
     for other in campaign.state.runs:
         for attempt in other.attempts:
             if attempt.smoke:
-                known.setdefault(":".join(attempt.smoke["weights"]), f"run_{other.number}")
+                before = Known(f"run_{other.number}", attempt.smoke["settings"])
+                known.setdefault(":".join(attempt.smoke["weights"]), before)
     return known
 
 
-def _of_template(campaign: Campaign) -> list[str]:
+def _of_template(campaign: Campaign) -> dict[str, Any]:
     """What the template's script trains in a smoke run; kept in the lab's cache."""
     from lab.cache import entry
 
@@ -143,10 +159,11 @@ def _of_template(campaign: Campaign) -> list[str]:
         if found.reason:
             raise AgentError(f"the template does not pass its own smoke run: {found.output}")
         shutil.rmtree(folder / "sae", ignore_errors=True)
-        (folder / "weights.json").write_text(json.dumps(found.weights), encoding="utf-8")
+        made = {"weights": found.weights, "settings": found.settings}
+        (folder / "smoked.json").write_text(json.dumps(made), encoding="utf-8")
 
-    weights: list[str] = json.loads((entry("smoke", key, build) / "weights.json").read_text(encoding="utf-8"))
-    return weights
+    smoked: dict[str, Any] = json.loads((entry("smoke", key, build) / "smoked.json").read_text(encoding="utf-8"))
+    return smoked
 
 
 def _read(report: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ def state_after(*kinds, **settings):
     return read_state([Event(n, "", kind, fields) for n, (kind, fields) in enumerate(data)])
 
 
+SMOKED = ("smoked", {"run": 1, "seconds": 1, "weights": ["a", "b"], "later": []})
 BASELINES = ("baselines", {"keys": {}, "runs": [], "facts": {}})
 
 
@@ -29,6 +30,7 @@ def test_the_path_of_one_run():
     for event in [
         BASELINES,
         edited(1),
+        SMOKED,
         ("ran", {"run": 1, "seconds": 1}),
         ("scored", {"run": 1, "seconds": 1}),
         ("ended", {"reason": "done", "analysis": "last words", "call": 2}),
@@ -39,7 +41,8 @@ def test_the_path_of_one_run():
         steps.append(next_step(state_after(*events))[0])
         events.append(event)
     steps.append(next_step(state_after(*events))[0])
-    assert steps == ["baselines", "propose", "execute", "score", "propose", "plot_edit", "plot", "finish", "done"]
+    about_the_run = ["propose", "smoke", "execute", "score"]
+    assert steps == ["baselines", *about_the_run, "propose", "plot_edit", "plot", "finish", "done"]
     state = state_after(*events)
     assert (state.runs[0].analysis, state.closing, state.calls) == ("last words", "closing", 3)
 
@@ -48,6 +51,22 @@ def test_a_failed_attempt_is_mended_on_its_own_code():
     state = state_after(BASELINES, edited(1, commit="bad"), ("failed", {"run": 1, "attempt": 1}))
     assert next_step(state) == ("propose", state.runs[0])
     assert state.base == "bad"
+
+
+def test_what_its_smoke_run_stopped_is_mended_and_was_never_started():
+    failed = ("smoke_failed", {"run": 1, "attempt": 1, "reason": "r", "output": "o", "kept": "k"})
+    state = state_after(BASELINES, edited(1, commit="bad"), failed)
+    assert next_step(state) == ("propose", state.runs[0])
+    assert state.base == "bad"
+    assert (state.runs[0].started, state.runs[0].smoke_failures) == (0, 1)
+    state = state_after(BASELINES, edited(1, commit="bad"), failed, edited(1, commit="good", call=2))
+    assert next_step(state) == ("smoke", state.runs[0])
+
+
+def test_baselines_that_are_made_again_are_hashed_again():
+    sealed = [("sealed", {"folder": name, "files": {"a": "b"}}) for name in ("run_0/topk_seed0", "run_1")]
+    assert set(state_after(BASELINES, *sealed).sealed) == {"run_0/topk_seed0", "run_1"}
+    assert set(state_after(BASELINES, *sealed, BASELINES).sealed) == {"run_1"}
 
 
 def test_after_giving_up_the_next_run_starts_from_the_last_code_that_worked():
