@@ -25,7 +25,7 @@ def seal_results(campaign: "Campaign") -> None:
 
 def scored_folders(workspace: Path) -> list[Path]:
     """The folders of a campaign that hold results, the baselines' among them."""
-    return sorted(path.parent for depth in ("run_*", "run_*/*") for path in workspace.glob(f"{depth}/{RESULTS}"))
+    return sorted(path.parent for path in workspace.glob(f"run_*/**/{RESULTS}"))
 
 
 def hashes(folder: Path) -> dict[str, str]:

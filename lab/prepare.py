@@ -21,8 +21,10 @@ from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 # What the training of an SAE depends on, beside the experiment's own code.
 _TRAINING_SOURCES = (
     "training.py",
-    "given.py",
+    "batches.py",
+    "schedule.py",
     "numerics.py",
+    "sparse.py",
     "artifact.py",
     "graphs.py",
     "activations.py",

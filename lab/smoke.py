@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import cache
+from lab.schedule import STEPS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from lab.training import Batch, Run
     from lab.watch import Watch
 
-STEPS = "SAE_LAB_SMOKE_STEPS"
 _DENSE = 4  # single steps at the start, before the numbers get round
 _ROUND = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000)
 _MOST = 32

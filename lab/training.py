@@ -1,7 +1,8 @@
 """What the lab fixes of a training run: its data, their order, the seed, the budget, and what is saved.
 
-An experiment's script asks for these and cannot set them: `start` reads the profile from SAE_LAB_PROFILE and the rest
-as `lab.given` does, from the environment of the caller.
+An experiment's script asks for these and cannot set them: `start` reads the profile, the seed and the overrides from
+the environment of the caller (SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_SETTINGS, SAE_LAB_DEVICE; SAE_LAB_MAX_STEPS for a
+short trial, SAE_LAB_SMOKE_STEPS for a smoke run).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import logging
 import math
 import os
@@ -16,10 +18,9 @@ import random
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,12 +29,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lab import artifact, cache, given
+from lab import artifact, cache
 from lab.activations import ActivationStore, open_store
 from lab.artifact import Artifact
+from lab.batches import Batch, Fixed, Source
+from lab.devices import choose_device
 from lab.errors import LabError
 from lab.observer import OBSERVER
 from lab.progress import track
+from lab.schedule import STEPS, Schedule, schedule
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 log = logging.getLogger(__name__)
@@ -41,112 +45,40 @@ Config = TypeVar("Config")
 Value = float | int | Tensor
 
 _PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
-_RESIDENT_SHARE = 0.4  # of the free GPU memory may hold all cached activations
 _CHECK_ROWS = 256
 _ORDER_SALT = 0x5AE
 _FIRST_ACTS = 16_384
 
 
-class _Source:
-    """Rows of the store, brought to the device: scaled float32 activations and what is known of each position."""
-
-    def __init__(self, store: ActivationStore, device: torch.device) -> None:
-        self.store = store
-        self.device = device
-        self.acts = store.acts
-        self.resident = False
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if self.acts.numel() * self.acts.element_size() < _RESIDENT_SHARE * free:
-                self.acts = self.acts.to(device)
-                self.resident = True
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """[n, d_model] in the store's dtype: on the device when all lie there, else in pinned memory or on the CPU."""
-        if self.resident:
-            return self.acts.index_select(0, rows.to(self.device, non_blocking=True))
-        if self.device.type != "cuda":
-            return self.acts.index_select(0, rows)
-        pinned = torch.empty(len(rows), self.acts.shape[1], dtype=self.acts.dtype, pin_memory=True)
-        return torch.index_select(self.acts, 0, rows, out=pinned)
-
-    def scaled(self, gathered: Tensor) -> Tensor:
-        """[n, d_model] float32 on the device, unit mean square per coordinate over the store."""
-        return gathered.to(self.device, non_blocking=True).float().mul_(self.store.scale)
-
-    @cached_property
-    def positions(self) -> tuple[Tensor, Tensor]:
-        """Document and position of every row, int64 [n]."""
-        return self.store.document.long(), self.store.position.long()
-
-
-class _Fixed:
-    """What is set once stays: an experiment asks the lab's objects and does not change them."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and (name in vars(self) or hasattr(type(self), name)):
-            raise LabError(f"{type(self).__name__.lower()}.{name} is the lab's: an experiment cannot set it")
-        super().__setattr__(name, value)
-
-
-class Batch(_Fixed):
-    """One step's activations, and on request what surrounds them.
-
-    Args:
-        step: from 0.
-        acts: [batch, d_model] float32, scaled, on the run's device.
-    """
-
-    def __init__(self, step: int, acts: Tensor, rows: Tensor, source: _Source) -> None:
-        self.step = step
-        self.acts = acts
-        self._rows = rows
-        self._source = source
-
-    @cached_property
-    def _previous_rows(self) -> tuple[Tensor, Tensor]:
-        document, position = self._source.positions
-        before = (self._rows - 1).clamp(min=0)
-        same = (document[before] == document[self._rows]) & (position[before] == position[self._rows] - 1)
-        return torch.where(same, before, self._rows), same
-
-    @cached_property
-    def previous(self) -> Tensor:
-        """[batch, d_model]: the activations one token earlier, scaled; where there are none cached, the row's own."""
-        return self._source.scaled(self._source.gather(self._previous_rows[0]))
-
-    @cached_property
-    def has_previous(self) -> Tensor:
-        """[batch] bool: whether `previous` is another token (not at the start of a text, not next to an outlier)."""
-        return self._previous_rows[1].to(self.acts.device)
-
-    @cached_property
-    def source(self) -> Tensor:
-        """[batch] int64: which set of texts each token is from, an index into `run.sources`."""
-        return self._source.store.source[self._rows].long().to(self.acts.device)
-
-
-class Run(_Fixed):
-    """One training run. Make it with `start`.
+class Run(Fixed):
+    """One training run. Make it with `start`, or with `begin` where no environment decides.
 
     Attributes: `profile`, `seed`, `device`, `out_dir`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
     of texts), `scale` (raw activations times this are what `batches` gives).
     """
 
     def __init__(
-        self, out_dir: Path, profile: Profile, seed: int, device: torch.device, store: ActivationStore
+        self,
+        out_dir: Path,
+        profile: Profile,
+        seed: int,
+        device: torch.device,
+        store: ActivationStore,
+        asked: Mapping[str, Any],
+        plan: Schedule,
     ) -> None:
         self.out_dir = out_dir
         self.profile = profile
         self.seed = seed
         self.device = device
         self.batch_size = profile.training.batch_size
-        self._schedule = given.schedule(profile.training.steps)
-        self.steps = self._schedule.steps
+        self.steps = plan.steps
+        self._numbers = plan.numbers
         self.d_model = int(store.acts.shape[1])
         self.sources: tuple[str, ...] = tuple(store.sources)
         self.scale = float(store.scale)
         self._store = store
+        self._asked = dict(asked)
         self._began = time.monotonic()
         self._settings: dict[str, Any] = {}
         self._overrides: dict[str, Any] = {}
@@ -181,7 +113,7 @@ class Run(_Fixed):
         fills.update(training.settings)
         values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
         filled = {name: fills[name] for name, value in values.items() if value is None and name in fills}
-        self._overrides = given.overrides({**values, **filled})
+        self._overrides = _checked(self._asked, {**values, **filled})
         made = dataclasses.replace(config, **{**filled, **self._overrides})
         self._settings = {item.name: getattr(made, item.name) for item in dataclasses.fields(made)}
         if observer := OBSERVER.get():
@@ -204,7 +136,7 @@ class Run(_Fixed):
             raise LabError(
                 f"run.first_acts() gives at most {max(_FIRST_ACTS, self.batch_size)}: train on run.batches()"
             )
-        source = _Source(self._store, torch.device("cpu"))
+        source = Source(self._store, torch.device("cpu"))
         return source.scaled(source.gather(self._order(0)[:count])).to(self.device)
 
     def batches(self) -> Iterator[Batch]:
@@ -216,9 +148,9 @@ class Run(_Fixed):
         if self._delivered is not None:
             raise LabError("run.batches() can be gone through once: the budget of tokens is the lab's")
         self._delivered = 0
-        source = _Source(self._store, self.device)
+        source = Source(self._store, self.device)
         observer = OBSERVER.get()
-        for step, (rows, gathered) in zip(self._schedule.numbers, self._gathered(source)):
+        for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
             self._delivered += 1
             self._handed_out.update(rows.numpy().data)
             batch = Batch(step, source.scaled(gathered), rows, source)
@@ -228,8 +160,8 @@ class Run(_Fixed):
         if observer:
             observer.exhausted()
 
-    def _gathered(self, source: _Source) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = track(self._rows(), "training", len(self._schedule.numbers))
+    def _gathered(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = track(self._rows(), "training", len(self._numbers))
         if self.device.type != "cuda" or source.resident:
             for chosen in rows:
                 yield chosen, source.gather(chosen)
@@ -248,8 +180,8 @@ class Run(_Fixed):
 
     def _rows(self) -> Iterator[Tensor]:
         """The rows of each step, [batch_size] int64; a batch may reach over the end of an epoch."""
-        epoch, rest, wanted = 0, self._order(0), set(self._schedule.numbers)
-        for step in range(self._schedule.numbers[-1] + 1):
+        epoch, rest, wanted = 0, self._order(0), set(self._numbers)
+        for step in range(self._numbers[-1] + 1):
             while len(rest) < self.batch_size:
                 epoch += 1
                 rest = torch.cat((rest, self._order(epoch)))
@@ -360,22 +292,51 @@ class Run(_Fixed):
 
 
 def start(out_dir: str | Path) -> Run:
-    """Begin a run: read what the caller set, seed everything, open the activations (made first where they are missing).
+    """Begin the run that the caller's environment describes.
 
     Args:
         out_dir: the run's folder; made when it is not there.
 
     Raises:
-        LabError: the folder cannot be written; profile, seed or device is unknown; the activations cannot be made.
+        LabError: as `begin`, or a variable makes no sense.
     """
-    folder = Path(out_dir).resolve()
-    _writing(folder, lambda: _try_folder(folder))
     profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
-    device = given.device()
-    run = Run(folder, profile, given.seed(), device, open_store(profile, device=str(device)))
+    seed, max_steps = _number("SAE_LAB_SEED", 0), _number("SAE_LAB_MAX_STEPS", 0)
+    device = os.environ.get("SAE_LAB_DEVICE")
+    plan = schedule(profile.training.steps, max_steps, os.environ.get(STEPS, ""))
+    run = begin(out_dir, profile, seed, device, overrides=_read_overrides(), plan=plan)
     if observer := OBSERVER.get():
         observer.started(run)
     return run
+
+
+def begin(
+    out_dir: str | Path,
+    profile: Profile,
+    seed: int,
+    device: str | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    plan: Schedule | None = None,
+) -> Run:
+    """Begin a run: seed everything, open the activations (made first where they are missing).
+
+    Args:
+        out_dir: the run's folder; made when it is not there.
+        profile: the model, the data and the budget.
+        seed: of the order of the data and of all generators.
+        device: "cpu", "cuda" …; None takes CUDA where there is one.
+        overrides: settings that replace those of the experiment's configuration.
+        plan: the steps that are done; None for the whole budget.
+
+    Raises:
+        LabError: the folder cannot be written; the device is unknown; the activations cannot be made.
+    """
+    folder = Path(out_dir).resolve()
+    _writing(folder, lambda: _try_folder(folder))
+    place = choose_device(device)
+    store = open_store(profile, device=str(place))
+    return Run(folder, profile, seed, place, store, overrides or {}, plan or schedule(profile.training.steps))
 
 
 def _try_folder(folder: Path) -> None:
@@ -391,3 +352,34 @@ def _writing(folder: Path, write: Callable[[], None]) -> None:
         raise LabError(f"--out_dir {folder} is not a folder: give another one") from error
     except OSError as error:
         raise LabError(f"cannot write to --out_dir {folder}: {error.strerror}") from error
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal():
+        raise LabError(f"{variable} must be a whole number of 0 or more, not {text!r}")
+    return int(text)
+
+
+def _read_overrides() -> dict[str, Any]:
+    """What the caller's environment says of an experiment's settings."""
+    text = os.environ.get("SAE_LAB_SETTINGS") or "{}"
+    try:
+        overrides = json.loads(text)
+    except ValueError as error:
+        raise LabError(f"SAE_LAB_SETTINGS is not JSON: {error}") from error
+    if not isinstance(overrides, dict):
+        raise LabError('SAE_LAB_SETTINGS must be a JSON object such as {"k": 64}')
+    return overrides
+
+
+def _checked(overrides: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Overrides of an experiment's settings, checked against the values they replace."""
+    for name, value in overrides.items():
+        if name not in values:
+            raise LabError(f"SAE_LAB_SETTINGS: no setting {name!r}; there are {', '.join(sorted(values))}")
+        old = values[name]
+        kinds = (int, float) if isinstance(old, float) else type(old)
+        if old is not None and (isinstance(value, bool) != isinstance(old, bool) or not isinstance(value, kinds)):
+            raise LabError(f"SAE_LAB_SETTINGS: {name} is a {type(old).__name__}, not {value!r}")
+    return overrides

@@ -11,7 +11,6 @@ from agent.workspace import EXPERIMENT
 
 # Relative distance of two sets of weights that are the same up to rounding.
 SAME = 1e-4
-_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 def idle_parts(campaign: Campaign, this: Run, lines: Path) -> list[str]:
@@ -56,7 +55,7 @@ def objections(campaign: Campaign, this: Run, result: RunResult) -> str:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two saved SAEs hold the same weights, up to rounding.
+    """Whether two saved SAEs hold the same tensors, up to rounding.
 
     Args:
         one: The folder of an SAE.
@@ -67,7 +66,7 @@ def same_weights(one: Path, other: Path) -> bool:
     if not (other / "weights.safetensors").is_file():
         return False
     ours, theirs = (load_file(folder / "weights.safetensors") for folder in (one, other))
-    return all(_near(ours[name], theirs[name]) for name in _NAMES)
+    return ours.keys() == theirs.keys() and all(_near(ours[name], theirs[name]) for name in ours)
 
 
 def _near(ours: object, theirs: object) -> bool:

@@ -151,7 +151,12 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
     given = campaign.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
     lab = Path(TEMPLATE.parents[1] / "lab")
     code = [sha256((lab / name).read_bytes()) for name in ("smoke.py", "sparse.py")]
-    key = {"experiment": sha256(source), "facts": baselines.get("facts"), "given": given, "code": code}
+    key = {
+        "experiment": sha256(source),
+        "facts": baselines.get("conditions", {}).get("facts"),
+        "given": given,
+        "code": code,
+    }
 
     def build(folder: Path) -> None:
         (folder / EXPERIMENT).write_text(source, encoding="utf-8")

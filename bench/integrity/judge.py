@@ -16,8 +16,8 @@ from agent.gates.smoke import smoke
 from agent.idea import parse_idea
 from agent.models.base import Reply, Request
 from agent.propose import propose
+from agent.report.judged import comparison_of
 from agent.report.plots import edit_plots, make_plots
-from agent.report.tables import comparison_of
 from agent.screen import Screen
 from agent.seal import broken_seals, seal_results
 from agent.settings import Settings
@@ -136,7 +136,7 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
     began = time.perf_counter()
     seal_results(campaign)
     seconds["seal"] = round(time.perf_counter() - began, 3)
-    comparison = comparison_of(campaign, campaign.result(number))
+    comparison = comparison_of(campaign, campaign.state.runs[number - 1])
     if not comparison.comparable:
         reasons = ", ".join(str(confound) for confound in comparison.confounds if confound.blocks)
         return Verdict(case, "flagged", f"not comparable: {reasons}", seconds)
