@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.campaign import Campaign
@@ -31,12 +32,12 @@ def execute(campaign: Campaign, this: Run) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
-    lines = campaign.workspace.path / f"run_{this.number}_lines.json"
+    lines = folder / "lines.json"
     later = this.last.smoke["later"] if this.last and this.last.smoke else []
     seed = campaign.profile.baselines.seeds[0]
-    result = train(
-        campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training", lines=lines if later else None
-    )
+    # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
+    traced = ["lab.traced", "--report", str(lines)] if later else []
+    result = train(campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training", under=traced)
     if not result.ok:
         _fail(campaign, this, result.reason(limit), result)
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
@@ -55,7 +56,9 @@ def train(
     what: str,
     settings: str = "{}",
     log: Path | None = None,
-    lines: Path | None = None,
+    under: Sequence[str] = (),
+    seconds: float | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Result:
     """Run `experiment.py` once.
 
@@ -67,21 +70,23 @@ def train(
         what: The step, in words.
         settings: Overrides of the experiment's configuration, as JSON.
         log: Where the output goes; `log.txt` in `folder` when None.
-        lines: Where it is noted which lines of the script ran, for parts that its smoke run was too short for.
+        under: A module of the lab, and its arguments, that runs the script and looks on.
+        seconds: The time limit; that of a run when None.
+        given: What its environment holds besides.
 
     Returns:
         How it ended.
     """
     command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
-    if lines:
-        command = lab_command("lab.traced", "--report", str(lines), *command[1:])
+    if under:
+        command = lab_command(*under, *command[1:])
     with progress_file() as progress, campaign.screen.step(what, progress) as tick:
         return run(
             command,
             cwd=code,
-            env=environment(campaign, seed, progress, settings),
+            env={**environment(campaign, seed, progress, settings), **(given or {})},
             log=log or folder / "log.txt",
-            seconds=campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
+            seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
             tick=tick,
         )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.local import Result, run, tail
-from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.execute.local import Result, tail
+from agent.execute.runs import train
 from agent.files import sha256
 from agent.gates.changed import Region, never_ran
 from agent.state import Run
@@ -101,11 +101,10 @@ def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: s
         What was found.
     """
     report, limit = folder / REPORT, campaign.profile.limits.smoke_seconds
-    command = lab_command("lab.smoke", EXPERIMENT, "--out_dir", str(folder), "--report", str(report))
-    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
-        env = environment(campaign, campaign.profile.baselines.seeds[0], progress)
-        env["SAE_LAB_SMOKE_STEPS"] = str(STEPS)
-        result = run(command, cwd=cwd, env=env, log=folder / "log.txt", seconds=limit, tick=tick)
+    # Started as every run is, so that it is contained as every run is.
+    under, given = ["lab.smoke", "--report", str(report)], {"SAE_LAB_SMOKE_STEPS": str(STEPS)}
+    seed = campaign.profile.baselines.seeds[0]
+    result = train(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given)
     read = _read(report)
     if not result.ok or read is None or not read["finished"]:
         reason = result.reason(limit) if not result.ok else "it left no report"
