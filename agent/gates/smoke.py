@@ -1,6 +1,7 @@
 """The smoke run: the real experiment on a few real batches, before a run is paid for; the model is told what it saw."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from agent.workspace import EXPERIMENT, TEMPLATE
 STEPS = 24
 SAID = 1500
 REPORT = "smoke.json"
+# Frames of the traceback that are not the script's.
+RUNNER = re.compile(r'^  File "(<frozen runpy>|[^"\n]*/lab/smoke\.py)".*\n(?:    .*\n)*', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,9 @@ def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: s
     if not result.ok or read is None or not read["finished"]:
         reason = result.reason(limit) if not result.ok else "it left no report"
         reason = f"the smoke run failed: {reason}"
-        said = [f"- {line}" for line in read["findings"]] if read else []
-        output = "\n".join([*said, tail(result.log, max(200, SAID - sum(map(len, said)) - 100))])
-        return Smoked(reason, output[:SAID], [], {}, [], result)
+        said = "".join(f"- {line}\n" for line in read["findings"])[: SAID // 2] if read else ""
+        output = said + RUNNER.sub("", tail(result.log, 3 * SAID))[len(said) - SAID :]
+        return Smoked(reason, output, [], {}, [], result)
     source = (cwd / EXPERIMENT).read_text(encoding="utf-8")
     idle = never_ran(parent, source, set(read["lines"])) if parent else []
     findings = read["findings"] + [str(region) for region in idle if not region.later]
