@@ -21,8 +21,7 @@ def idle_parts(campaign: Campaign, this: Run, lines: Path) -> list[str]:
         this: The run, trained.
         lines: The report of `lab.traced`.
     """
-    assert this.last is not None
-    parent = campaign.workspace.at(this.last.parent, EXPERIMENT)
+    parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
     try:
         ran = set(json.loads(lines.read_text(encoding="utf-8"))["lines"])
     except (OSError, ValueError, KeyError):

@@ -64,7 +64,8 @@ def smoke(campaign: Campaign, this: Run) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     known = known_weights(campaign)
-    parent = campaign.workspace.at(this.last.parent, EXPERIMENT)
+    # What is mended is still the whole edit since the last code that worked.
+    parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
     found = try_script(campaign, f"run {this.number}: smoke run", campaign.workspace.path, folder, parent, known)
     seconds = round(found.result.seconds, 2)
     if not found.reason:
