@@ -13,7 +13,7 @@ from agent.models.base import Model, Reply, Request
 from agent.report.results import Group, RunResult, Value, load_groups, load_result
 from agent.screen import Screen
 from agent.settings import Settings
-from agent.state import State, read_state
+from agent.state import Attempt, State, read_state
 from agent.workspace import EXPERIMENT, Workspace
 
 if TYPE_CHECKING:
@@ -143,6 +143,12 @@ class Campaign:
                 return {}
             self._groups[folder] = found
         return self._groups[folder]
+
+    def attempt(self, number: int) -> Attempt:
+        """The attempt of a run that counts: its last."""
+        last = self.state.runs[number - 1].last
+        assert last is not None
+        return last
 
     def result(self, number: int) -> RunResult:
         """The results of a scored run."""

@@ -269,17 +269,14 @@ def _parser() -> argparse.ArgumentParser:
         "--confirm", type=int, metavar="N", help="fresh seeds for the run that improved most (default: 3; 0: none)"
     )
     parser.add_argument(
-        "--no-matched",
-        dest="matched",
-        action="store_false",
-        default=None,
-        help="train no baseline at the L0 of a run that reached another one; it gets no verdict",
+        "--matched",
+        action=argparse.BooleanOptionalAction,
+        help="train a baseline at the L0 of a run that reached another one; without, it gets no verdict (default: yes)",
     )
     parser.add_argument(
         "--stale-ok",
-        action="store_true",
-        default=None,
-        help="go on with baselines that something changed since, without verdicts, instead of making them again",
+        action=argparse.BooleanOptionalAction,
+        help="go on with baselines that something changed since, without verdicts; else they are made again",
     )
     parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before a call once this much is spent")
     parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before a call once this many are used")

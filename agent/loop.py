@@ -7,8 +7,9 @@ campaign that was stopped, or killed, anywhere goes on by being started again.
 from collections.abc import Callable
 
 from agent.campaign import Campaign
-from agent.execute.baselines import check_freshness, make_baselines, make_matched
+from agent.execute.baselines import make_baselines, make_matched
 from agent.execute.confirm import confirm
+from agent.execute.freshness import check_freshness
 from agent.execute.runs import execute, score
 from agent.gates.smoke import smoke
 from agent.notes import check_notes, write_notes

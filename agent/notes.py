@@ -69,25 +69,21 @@ def check_notes(campaign: Campaign) -> None:
     text = campaign.workspace.read(NAME)
     flat = " ".join(text.split())
     missing = []
-    for number in sorted({event.data["run"] for event in events if event.data.get("run") and event.kind in _TELL}):
-        section = re.search(rf"^## Run {number}: .*\n(?:(?!## ).*\n)*", text, re.MULTILINE)
-        if section is None:
+    for number in sorted({event.data["run"] for event in events if event.data.get("run")}):
+        if not re.search(rf"^## Run {number}: .", text, re.MULTILINE):
             missing.append(f"run_{number}")
         elif not re.search(rf"^run_{number} ", text, re.MULTILINE):
             missing.append(f"run_{number} in the table of all runs")
-    for event in events:
-        about = event.data
-        if event.kind in ("failed", "smoke_failed") and " ".join(str(about["reason"]).split()) not in flat:
-            missing.append(f"run_{about['run']}, attempt {about['attempt']}: {about['reason']}")
+    for run in campaign.state.runs:
+        for attempt in run.attempts:
+            reason = " ".join(str((attempt.failure or {}).get("reason", "")).split())
+            if reason not in flat:
+                missing.append(f"run_{run.number}, attempt {attempt.number}: {reason}")
     plan = campaign.state.confirmation
     if plan and plan.closed and "\n## Confirmation\n" not in text:
         missing.append("the confirmation")
     if missing:
         raise AgentError(f"{NAME} lacks what the ledger has ({'; '.join(missing)}); resume to write it anew")
-
-
-# The events that make a run one that was tried.
-_TELL = ("refused", "edited", "smoke_failed", "failed", "scored", "given_up")
 
 
 def _scripted(campaign: Campaign) -> str:

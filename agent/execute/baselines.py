@@ -28,10 +28,8 @@ from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_file
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
-from agent.state import Run, Step, next_step
+from agent.state import Run
 from agent.workspace import EXPERIMENT
-
-_NEED_BASELINES: tuple[Step, ...] = ("propose", "execute", "score", "match", "confirm")
 
 
 def make_baselines(campaign: Campaign) -> None:
@@ -60,7 +58,7 @@ def make_baselines(campaign: Campaign) -> None:
     campaign.forget_baselines()
     campaign.record("baselines", keys=keys, runs=sorted(names), conditions=made_under)
     if made_under != now:
-        _go_on_stale(campaign, differences(made_under, now))
+        go_on_stale(campaign, differences(made_under, now))
 
 
 def make_matched(campaign: Campaign, this: Run) -> None:
@@ -96,31 +94,6 @@ def make_matched(campaign: Campaign, this: Run) -> None:
         against=comparison.baseline.name,
         verdicts=headline_verdicts(comparison),
     )
-
-
-def check_freshness(campaign: Campaign) -> None:
-    """Before a campaign goes on: see whether its baselines still tell what a new run would be compared with.
-
-    Baselines that are stale are made again at the next step, or are kept and void every verdict (`stale_ok`).
-
-    Args:
-        campaign: The campaign.
-
-    Raises:
-        AgentError: The lab's set-up failed.
-    """
-    state = campaign.state
-    if state.baselines is None or next_step(state)[0] not in _NEED_BASELINES:
-        return
-    _restore(campaign)
-    changes = differences(state.baselines["conditions"], conditions(campaign, prepare(campaign)))
-    if tuple(changes) == state.changed:
-        return
-    if campaign.settings.stale_ok:
-        _go_on_stale(campaign, changes)
-        return
-    campaign.screen.say(f"  the baselines are stale and are made again; changed: {', '.join(changes)}")
-    campaign.record("stale", changes=changes, accepted=False)
 
 
 def prepare(campaign: Campaign) -> dict[str, Any]:
@@ -255,33 +228,7 @@ def _move_stale(campaign: Campaign) -> None:
     campaign.forget_baselines()
 
 
-def _restore(campaign: Campaign) -> None:
-    """Copy baselines anew from the cache where the campaign's own copies were lost or damaged.
-
-    Raises:
-        AgentError: The cache has them no more.
-    """
-    from lab import cache
-
-    baselines = campaign.state.baselines
-    assert baselines is not None
-    folder = campaign.workspace.run_dir(0)
-    for architecture, key in baselines["keys"].items():
-        recipe = profile_recipe(campaign, architecture)
-        seeds = tuple(int(name.rpartition("_seed")[2]) for name in baselines["runs"] if name.startswith(architecture))
-        recipe = Recipe(recipe.settings, seeds)
-        wrong = damage(folder, recipe, None)
-        if not wrong:
-            continue
-        kept = cache.root() / KIND / key
-        if damage(kept, recipe, None):
-            raise AgentError(f"{wrong}, and the cache has no copy of it; start the idea anew")
-        copy_seeds(kept, recipe, folder, architecture)
-        campaign.forget_baselines()
-        campaign.screen.say(f"  {wrong}: the baseline {architecture} was copied again from the cache")
-
-
-def _go_on_stale(campaign: Campaign, changes: list[str]) -> None:
+def go_on_stale(campaign: Campaign, changes: list[str]) -> None:
     """The user wants no new baselines: what changed since stands beside every later comparison, and voids it."""
     if changes:
         campaign.screen.say(

@@ -65,14 +65,14 @@ def _choose(campaign: Campaign) -> None:
 
 def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
     assert plan.run is not None
-    last = campaign.state.runs[plan.run - 1].last
-    assert last is not None
     home = campaign.confirm_dir(plan.run)
     code, folder = home / "code", home / f"run_{plan.run}_confirm_seed{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     for path in (code, folder):
         path.mkdir(parents=True, exist_ok=True)
-    (code / EXPERIMENT).write_text(campaign.workspace.at(last.commit, EXPERIMENT), encoding="utf-8")
+    (code / EXPERIMENT).write_text(
+        campaign.workspace.at(campaign.attempt(plan.run).commit, EXPERIMENT), encoding="utf-8"
+    )
     what = f"confirming run {plan.run}, seed {plan.seeds.index(seed) + 1} of {len(plan.seeds)}"
     result = train(campaign, folder, code, seed, what)
     failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
@@ -87,7 +87,8 @@ def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
 def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:
     baselines = campaign.state.baselines
     assert baselines is not None
-    recipe = Recipe(campaign.groups()[plan.against].overrides, tuple(plan.seeds))
+    assert plan.run is not None
+    recipe = Recipe(campaign.groups(campaign.attempt(plan.run).era)[plan.against].overrides, tuple(plan.seeds))
     cached, _ = obtain(campaign, baselines["conditions"], recipe, f"baseline {plan.against} on fresh seeds")
     folder = campaign.workspace.run_dir(0) / "fresh"
     folder.mkdir(exist_ok=True)

@@ -64,7 +64,10 @@ def earlier_comparison(campaign: Campaign, run: Run) -> Comparison | None:
     if before is None:
         return None
     other = before.run.runs[0]
-    return compare(campaign.result(run.number), Group(other.name, (other,)), before.baseline, run.last.changed)
+    changed = list(run.last.changed)
+    if campaign.attempt(int(other.name.removeprefix("run_"))).era != run.last.era:
+        changed.append("what the baselines depend on")
+    return compare(campaign.result(run.number), Group(other.name, (other,)), before.baseline, changed)
 
 
 def best_run(campaign: Campaign, runs: list[Run]) -> Comparison | None:

@@ -9,7 +9,9 @@ import pytest
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.baselines import check_freshness, make_baselines, obtain, profile_recipe
+from agent.execute.baselines import make_baselines, obtain, profile_recipe
+from agent.execute.confirm import confirm
+from agent.execute.freshness import check_freshness
 from agent.execute.kept import KIND, copy_seeds, differences
 from agent.ledger import Ledger
 from agent.notes import check_notes, write_notes
@@ -183,6 +185,34 @@ def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baseline
     assert "the evaluator of core" in campaign.state.changed
     check_freshness(campaign)
     assert [event.kind for event in campaign.workspace.ledger.events].count("stale") == 1
+    anew = campaign.settings.model_copy(update={"stale_ok": False})
+    campaign.record("settings", settings=anew.model_dump(mode="json"))
+    campaign = opened(campaign.workspace.path)
+    check_freshness(campaign)
+    assert next_step(campaign.state)[0] == "baselines"
+
+
+def test_a_confirmation_that_was_stopped_goes_on_where_it_was(done, tmp_path):
+    stopped = cut_after(done, tmp_path / "trained", "confirm_trained")
+    assert stopped.state.confirmation.missing == [4, 5]
+    assert next_step(stopped.state)[0] == "confirm"
+
+    campaign = cut_after(done, tmp_path / "baseline", "confirm_baseline")
+    confirm(campaign)
+    assert campaign.state.confirmation.result["verdicts"] == opened(done).state.confirmation.result["verdicts"]
+    assert next_step(campaign.state)[0] == "plot_edit"
+
+
+def test_a_seed_that_fails_is_not_left_out_of_the_confirmation(done, tmp_path):
+    campaign = cut_after(done, tmp_path / "ws", "confirm_trained")
+    campaign.record("confirm_trained", seed=4, seconds=1.0, failure="exit code 1 after 1 s", output="", kept="seed4")
+    confirm(campaign)
+    assert campaign.state.confirmation.closed
+    assert confirmed(campaign) is None
+    write_notes(campaign, commit=False)
+    check_notes(campaign)
+    text = section((campaign.workspace.path / "notes.txt").read_text(), "Confirmation")
+    assert "seed 4 failed: exit code 1 after 1 s. It is not confirmed." in text
 
 
 def test_a_lost_copy_of_a_baseline_comes_back_from_the_cache(done, tmp_path):
@@ -223,7 +253,8 @@ def test_with_stale_ok_an_older_baseline_serves_and_a_damaged_one_is_set_aside(d
 def test_when_baselines_are_made_again_the_older_ones_stay(done, small, tmp_path):
     """Real baselines of a changed evaluator; the run scored before keeps its verdict, the next has none against it."""
     changed = tmp_path / "tiny.toml"
-    changed.write_text(small.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9"))
+    text = small.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9")
+    changed.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0]"))
     campaign = cut_after(done, tmp_path / "ws", "matched", profile=str(changed))
     before = comparison_of(campaign, campaign.state.runs[0])
     check_freshness(campaign)
@@ -232,7 +263,7 @@ def test_when_baselines_are_made_again_the_older_ones_stay(done, small, tmp_path
     check_notes(campaign)
     assert next_step(campaign.state)[0] == "propose"
     home = campaign.workspace.run_dir(0)
-    assert sorted(path.name for path in home.glob("topk*")) == [f"topk_seed{seed}" for seed in (0, 1, 2)]
+    assert [path.name for path in home.glob("topk*")] == ["topk_seed0"]
     assert (home / "stale_1" / "matched" / "topk_l0_24_seed0").is_dir()
     assert comparison_of(campaign, campaign.state.runs[0]) == before
     assert "evaluator of core" in [
