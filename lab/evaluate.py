@@ -27,18 +27,19 @@ if __name__ == "__main__":
 import argparse
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import cache
 from lab.errors import LabError
-from lab.evals import NAMES, choose, load
+from lab.evals import JUDGED, NAMES, choose, load
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 if TYPE_CHECKING:
     from lab.artifact import Artifact
     from lab.evals.base import Evaluation, Scores, Setup
+    from lab.judge import Judge
 
 SCHEMA = 1
 RESULTS = "results.json"
@@ -51,6 +52,8 @@ def evaluate(
     profile: Profile | str | None = None,
     evals: Iterable[str] | None = None,
     device: str | None = None,
+    judge: "Judge | None" = None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Score the SAE of each run folder and write its results.json; what is there under the same key is kept.
 
@@ -59,6 +62,8 @@ def evaluate(
         profile: its name, path or value; None takes SAE_LAB_PROFILE, else what the first SAE was trained with.
         evals: names, or "all"; None takes the profile's default ones.
         device: "cpu", "cuda" …; None takes CUDA where there is one.
+        judge: the language model that autointerp asks (`lab.judge`); without one it is left out of "all".
+        announce: is given a line about what is left out, and about what costs money before it does.
 
     Returns:
         What each results.json then says, in the order of `run_dirs`.
@@ -72,13 +77,16 @@ def evaluate(
 
     folders = [Path(folder) for folder in run_dirs]
     chosen = profile if isinstance(profile, Profile) else load_profile(profile or _profile_name(folders))
-    names = choose(evals if evals is not None else chosen.default_evals)
-    ctx = Context(chosen, device)
+    names = choose(_answerable(evals if evals is not None else chosen.default_evals, judge, announce))
+    ctx = Context(chosen, device, judge, announce)
     plans = []
     for name in names:
         module = load(name)
         settings = read_settings(module, name, chosen.evals.get(name, {}))
-        plans.append((name, module, settings, ctx.key(name, module, settings)))
+        key = ctx.key(name, module, settings)
+        if name in JUDGED and judge is not None:
+            key["judge"] = judge.name
+        plans.append((name, module, settings, key))
     setups: dict[str, Setup] = {}
     found = []
     for folder in folders:
@@ -97,8 +105,27 @@ def evaluate(
     return found
 
 
+def _answerable(evals: Iterable[str], judge: "Judge | None", announce: Callable[[str], None]) -> list[str]:
+    """The evaluations asked for; "all" becomes those that can be run, for a judge is not there unless it was named.
+
+    Raises:
+        LabError: an evaluation is asked for by name that needs a judge, and there is none.
+    """
+    names = list(evals)
+    if judge is not None:
+        return names
+    for name in JUDGED:
+        if name in names:
+            raise LabError(f"{name} asks a language model: name one by --{name}-model openai:NAME or anthropic:NAME")
+    if "all" not in names:
+        return names
+    announce(f"left out of all: {', '.join(JUDGED)}, which asks a language model (--autointerp-model names one)")
+    plain = [name for name in NAMES if name not in JUDGED]
+    return [each for name in names for each in (plain if name == "all" else [name])]
+
+
 def _check_width(sae: "Artifact", setup: "Setup", profile: Profile) -> None:
-    if sae.d_in != setup.d_model:
+    if setup.d_model not in (None, sae.d_in):
         raise LabError(
             f"{sae.folder} reads {sae.d_in} numbers a token and {profile.subject.name} has {setup.d_model}: name the "
             f"profile it was trained with by --profile (now {profile.name})"
@@ -176,6 +203,11 @@ def _peak_memory_mb() -> float:
     return size / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -185,11 +217,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--evals", help=f"of {', '.join(NAMES)}, separated by commas, or all")
     parser.add_argument("--profile", help="a profile's name or file (default: the one the SAE was trained with)")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda where there is one)")
+    parser.add_argument("--autointerp-model", help="who autointerp asks: openai:NAME, openai:NAME@URL, anthropic:NAME")
+    parser.add_argument(
+        "--autointerp-price", default="", help="its dollars a million tokens read/written, as 0.15/0.60"
+    )
     options = parser.parse_args(arguments)
     _leave_out(*map(str, options.run_dirs), *(str(folder.parent) for folder in options.run_dirs))
     names = options.evals.split(",") if options.evals is not None else None
     try:
-        found = evaluate(options.run_dirs, options.profile, names, options.device)
+        judge = None
+        if options.autointerp_model is not None:
+            from lab.judge import make_judge
+
+            judge = make_judge(options.autointerp_model, options.autointerp_price)
+        found = evaluate(options.run_dirs, options.profile, names, options.device, judge, _say)
     except LabError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
