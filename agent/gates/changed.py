@@ -100,7 +100,9 @@ class _Reader:
             what = f"{node.name}() is never called"
         described = node.name.startswith("__") or node.name == "extra_repr"
         if self._changed(body) and not described and not (node.name in self.there and self.some_ran):
-            yield Region(node.lineno, node.end_lineno or node.lineno, what, later=False)
+            # What was there before is called somewhere: on a condition that a longer run may meet.
+            later = node.name in self.there and not isinstance(node, ast.ClassDef)
+            yield Region(node.lineno, node.end_lineno or node.lineno, what, later)
 
     def _compound(self, node: ast.stmt) -> Iterator[Region]:
         if isinstance(node, ast.If):

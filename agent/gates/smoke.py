@@ -20,7 +20,7 @@ STEPS = 24
 SAID = 1500
 REPORT = "smoke.json"
 # Frames of the traceback that are not the script's.
-RUNNER = re.compile(r'^  File "(<frozen runpy>|[^"\n]*/lab/smoke\.py)".*\n(?:    .*\n)*', re.MULTILINE)
+RUNNER = re.compile(r'^  File "(<frozen runpy>|[^"\n]*/lab/(smoke|watch)\.py)".*\n(?:    .*\n)*', re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ def test_a_run_at_another_l0_waits_for_its_baseline_before_the_next_is_proposed(
 
 def test_stale_baselines_are_made_again_and_each_run_keeps_those_it_was_judged_by():
     stale = ("stale", {"changes": ["the device (cpu to cuda)"], "accepted": False})
-    trained = [BASELINES, *ONE_RUN, edited(2), ("ran", {"run": 2, "seconds": 1}), stale]
+    smoked = ("smoked", {**SMOKED[1], "run": 2})
+    trained = [BASELINES, *ONE_RUN, edited(2), smoked, ("ran", {"run": 2, "seconds": 1}), stale]
     assert next_step(state_after(*trained))[0] == "baselines"
     step, run = next_step(state_after(*trained, BASELINES))
     assert (step, run.number) == ("execute", 2), "what was trained under the old conditions is trained again"
