@@ -22,6 +22,8 @@ from agent.seal import broken_seals
 
 ANCHOR = re.compile(r"^Ledger: (\d+) ([0-9a-f]{64})$", re.MULTILINE)
 TOLERANCE = 1e-4
+# What an event must have to be of use here.
+_NEEDED = {"sealed": ("folder", "files"), "scored": ("run", "sae"), "started": ("settings", "commit")}
 
 
 @dataclass
@@ -86,11 +88,14 @@ def read_records(ledger: Path) -> Records:
     text = ledger.read_bytes().decode("utf-8", errors="replace")
     whole, _, torn = text.rpartition("\n")
     records = Records(whole.split("\n") if whole else [])
-    previous = START
+    previous, shift = START, -1
     for number, line in enumerate(records.lines, 1):
         try:
             fields = json.loads(line)
             place, before, kind, data = (fields[name] for name in ("n", "previous", "kind", "data"))
+            moved = place - number
+            if missing := [name for name in _NEEDED.get(kind, ()) if name not in data]:
+                raise KeyError(*missing)
         except (ValueError, KeyError, TypeError):
             records.problems.append(f"ledger.jsonl, line {number}: damaged")
             previous = ""
@@ -99,8 +104,9 @@ def read_records(ledger: Path) -> Records:
             records.problems.append(
                 f"ledger.jsonl, line {number}: out of its chain, a line before it was changed or lost"
             )
-        elif place != number - 1:
+        elif moved != shift:
             records.problems.append(f"ledger.jsonl, line {number}: it says it is line {place + 1}")
+        shift = moved
         previous = sha256(line)
         records.events.append((number, kind, data))
     if torn:
