@@ -126,7 +126,7 @@ def test_the_command_line(copy, capsys):
     command = [sys.executable, "-m", "agent.verify", str(copy)]
     clean = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (clean.returncode, clean.stdout) == (0, "all is as it was recorded\n")
-    (copy / "run_1" / "log.txt").write_text("")
+    (copy / "run_1" / "log.txt").write_text("x")
     assert main([str(copy)]) == 1
     assert "run_1/log.txt: changed" in capsys.readouterr().out
     assert main([str(copy / "run_1")]) == 2
