@@ -45,6 +45,7 @@ format: setup
 bench: setup
 	@$(BIN)/python -m bench.edit
 	@$(BIN)/python -m bench.sandbox
+	@$(BIN)/python -m bench.integrity
 
 bench-evals: sae-bench
 	@$(BIN)/python -m bench.evals

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from agent.confirmation import Confirmation
 from agent.errors import AgentError
 from agent.ledger import Event
 from agent.reply import Prediction
@@ -17,7 +18,7 @@ class Refusal:
     """A reply that was not taken.
 
     Args:
-        kind: The budget it counts against: `format`, `lint`, `same`, `length` or `shape`.
+        kind: The budget it counts against: `format`, `lint`, `same`, `protected`, `length` or `shape`.
         feedback: What the model was told.
         held: The good blocks that wait for the rest, as JSON.
         reply: The edits as the model wrote them.
@@ -33,7 +34,11 @@ class Refusal:
 
 @dataclass
 class Attempt:
-    """One edit of a run that was taken, and what became of it."""
+    """One edit of a run that was taken, and what became of it.
+
+    `era` counts the sets of baselines; the run is compared with the one that was valid when it was scored. `changed`
+    names what had changed since these were made, where the user went on all the same.
+    """
 
     number: int
     commit: str
@@ -43,9 +48,13 @@ class Attempt:
     prediction: str
     predictions: list[Prediction]
     remarks: str = ""
+    smoke: dict[str, Any] | None = None
     ran: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
+    matched: dict[str, Any] | None = None
+    era: int = 0
+    changed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -65,6 +74,16 @@ class Run:
         return self.attempts[-1] if self.attempts else None
 
     @property
+    def smoke_failures(self) -> int:
+        """How many attempts ended in their smoke run."""
+        return sum(bool(attempt.failure and attempt.failure.get("smoke")) for attempt in self.attempts)
+
+    @property
+    def started(self) -> int:
+        """How many attempts were really run."""
+        return len(self.attempts) - self.smoke_failures
+
+    @property
     def status(self) -> Literal["open", "scored", "failed", "refused"]:
         """`open` until it is scored or given up."""
         if self.last and self.last.score:
@@ -81,7 +100,10 @@ class State:
     settings: Settings
     idea: str
     template: str
-    baselines: dict[str, Any] | None = None
+    eras: list[dict[str, Any]] = field(default_factory=list)
+    stale: bool = False
+    changed: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
     runs: list[Run] = field(default_factory=list)
     closing: str = ""
     ended: str = ""
@@ -89,8 +111,21 @@ class State:
     plot_refusals: list[Refusal] = field(default_factory=list)
     plot_failures: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] | None = None
+    sealed: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: int = 0
     completed: bool = False
+
+    @property
+    def baselines(self) -> dict[str, Any] | None:
+        """The event of the newest baselines; None where there are none, or they have to be made again."""
+        return self.eras[-1] if self.eras and not self.stale else None
+
+    @property
+    def unmatched(self) -> Run | None:
+        """The newest run, where it waits for a baseline at its L0."""
+        last = self.runs[-1].last if self.runs else None
+        waits = last and last.score and last.score.get("match") and not last.matched
+        return self.runs[-1] if waits and self.settings.matched else None
 
     @property
     def open_run(self) -> Run | None:
@@ -116,7 +151,19 @@ class State:
         return {attempt.code: _name(run, attempt) for run in self.runs for attempt in run.attempts}
 
 
-Step = Literal["baselines", "propose", "execute", "score", "plot_edit", "plot", "finish", "done"]
+Step = Literal[
+    "baselines",
+    "propose",
+    "smoke",
+    "execute",
+    "score",
+    "match",
+    "confirm",
+    "plot_edit",
+    "plot",
+    "finish",
+    "done",
+]
 
 
 def next_step(state: State) -> tuple[Step, Run | None]:
@@ -133,9 +180,15 @@ def next_step(state: State) -> tuple[Step, Run | None]:
     if run := state.open_run:
         if run.last is None or run.last.failure:
             return "propose", run
+        if run.last.smoke is None:
+            return "smoke", run
         return ("score" if run.last.ran else "execute"), run
+    if run := state.unmatched:
+        return "match", run
     if not state.ended and len(state.runs) < state.settings.max_runs:
         return "propose", Run(len(state.runs) + 1)
+    if state.figures is None and state.settings.confirm and not (state.confirmation and state.confirmation.closed):
+        return "confirm", None
     if state.figures is None:
         return ("plot" if state.plot_edited else "plot_edit"), None
     return ("done" if state.completed else "finish"), None
@@ -194,7 +247,21 @@ def _on_settings(state: State, data: dict[str, Any]) -> None:
 
 
 def _on_baselines(state: State, data: dict[str, Any]) -> None:
-    state.baselines = data
+    if "conditions" not in data:  # an older version's, whose baselines can't be told to be fresh
+        raise KeyError("baselines without conditions")
+    state.eras.append(data)
+    state.stale, state.changed = False, ()
+    state.sealed = {name: files for name, files in state.sealed.items() if not name.startswith("run_0/")}
+
+
+def _on_stale(state: State, data: dict[str, Any]) -> None:
+    state.stale = not data["accepted"]
+    state.changed = tuple(data["changes"]) if data["accepted"] else ()
+    if state.open_run and state.open_run.last and state.stale:
+        # Trained under the old conditions and not yet scored: it is trained again under the new ones.
+        state.open_run.last.ran = None
+    if state.confirmation and not state.confirmation.closed:
+        state.confirmation = None
 
 
 def _on_refused(state: State, data: dict[str, Any]) -> None:
@@ -214,9 +281,19 @@ def _on_edited(state: State, data: dict[str, Any]) -> None:
     run.refusals = []
     predictions = [Prediction(**line) for line in data["predictions"]]
     kept = {key: data[key] for key in ("commit", "parent", "code", "change", "prediction")}
+    # A campaign that was closed goes on: it has to be closed anew.
+    state.confirmation, state.figures, state.plot_edited, state.completed = None, None, "", False
     number, remarks = len(run.attempts) + 1, data.get("remarks", "")
     run.attempts.append(Attempt(number, predictions=predictions, remarks=remarks, **kept))
     _analyse(state, data["run"] - 1, data["analysis"])
+
+
+def _on_smoked(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).smoke = data
+
+
+def _on_smoke_failed(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).failure = {**data, "smoke": True}
 
 
 def _on_ran(state: State, data: dict[str, Any]) -> None:
@@ -228,7 +305,21 @@ def _on_failed(state: State, data: dict[str, Any]) -> None:
 
 
 def _on_scored(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).score = data
+    last = _last(state, data)
+    last.score, last.era, last.changed = data, len(state.eras) - 1, state.changed
+
+
+def _on_matched(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).matched = data
+
+
+def _on_confirming(state: State, data: dict[str, Any]) -> None:
+    state.confirmation = Confirmation.chosen(data)
+
+
+def _on_confirm(state: State, data: dict[str, Any]) -> None:
+    assert state.confirmation is not None
+    state.confirmation.take(data)
 
 
 def _on_given_up(state: State, data: dict[str, Any]) -> None:
@@ -262,6 +353,10 @@ def _on_completed(state: State, data: dict[str, Any]) -> None:
     state.completed = True
 
 
+def _on_sealed(state: State, data: dict[str, Any]) -> None:
+    state.sealed[data["folder"]] = data["files"]
+
+
 def _ignored(state: State, data: dict[str, Any]) -> None:
     """Events that tell of a campaign and change nothing in it."""
 
@@ -277,15 +372,24 @@ _APPLY = {
     "baselines": _on_baselines,
     "refused": _on_refused,
     "edited": _on_edited,
+    "smoked": _on_smoked,
+    "smoke_failed": _on_smoke_failed,
     "ran": _on_ran,
     "failed": _on_failed,
     "scored": _on_scored,
+    "matched": _on_matched,
+    "stale": _on_stale,
+    "confirming": _on_confirming,
+    "confirm_trained": _on_confirm,
+    "confirm_baseline": _on_confirm,
+    "confirmed": _on_confirm,
     "given_up": _on_given_up,
     "ended": _on_ended,
     "plot_edited": _on_plot_edited,
     "plot_failed": _on_plot_failed,
     "plotted": _on_plotted,
     "completed": _on_completed,
+    "sealed": _on_sealed,
     "stopped": _ignored,
     "resumed": _ignored,
     "sandbox": _ignored,

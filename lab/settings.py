@@ -107,6 +107,7 @@ class LimitSettings(_Settings):
     writes to its folder and its /tmp, in bytes and in files; what it prints.
     """
 
+    smoke_seconds: int = Field(default=120, ge=1)
     run_seconds: int = Field(default=600, ge=1)
     score_seconds: int = Field(default=600, ge=1)
     plot_seconds: int = Field(default=120, ge=1)

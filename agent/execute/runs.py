@@ -1,7 +1,9 @@
 """One run: `python experiment.py --out_dir=run_i` in the workspace, then its score from the weights it saved."""
 
+import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.campaign import Campaign
@@ -9,7 +11,9 @@ from agent.errors import AgentError
 from agent.execute.local import Result, tail
 from agent.execute.sandbox import remove, run_contained
 from agent.execute.surroundings import environment, lab_command, progress_file
-from agent.report.compare import compare, primary
+from agent.gates.after import idle_parts, objections
+from agent.report.compare import best_comparison
+from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.results import load_result
 from agent.state import Run
 from agent.workspace import EXPERIMENT
@@ -29,24 +33,66 @@ def execute(campaign: Campaign, this: Run) -> None:
     remove(folder)
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
-    with progress_file() as progress, campaign.screen.step(f"run {this.number}: training", progress) as tick:
-        result = run_contained(
-            campaign,
-            [sys.executable, EXPERIMENT, f"--out_dir={folder.name}"],
-            cwd=campaign.workspace.path,
-            readable=[campaign.workspace.path / EXPERIMENT],
-            writable=[folder, progress.parent],
-            env=environment(campaign, campaign.profile.baselines.seeds[0], progress),
-            log=folder / "log.txt",
-            seconds=limit,
-            tick=tick,
-        )
+    lines = folder / "lines.json"
+    later = this.last.smoke["later"] if this.last and this.last.smoke else []
+    seed = campaign.profile.baselines.seeds[0]
+    # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
+    traced = ["lab.traced", "--report", str(lines)] if later else []
+    result = train(campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training", under=traced)
     if not result.ok:
         _fail(campaign, this, result.reason(limit), result)
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
         _fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
     else:
-        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2))
+        idle = idle_parts(campaign, this, lines) if later else []
+        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle)
+    lines.unlink(missing_ok=True)
+
+
+def train(
+    campaign: Campaign,
+    folder: Path,
+    code: Path,
+    seed: int,
+    what: str,
+    settings: str = "{}",
+    log: Path | None = None,
+    under: Sequence[str] = (),
+    seconds: float | None = None,
+    given: Mapping[str, str] | None = None,
+) -> Result:
+    """Run `experiment.py` once.
+
+    Args:
+        campaign: The campaign.
+        folder: Where it leaves its SAE; it exists.
+        code: The folder with `experiment.py`, its working folder.
+        seed: The seed, the lab's.
+        what: The step, in words.
+        settings: Overrides of the experiment's configuration, as JSON.
+        log: Where the output goes; `log.txt` in `folder` when None.
+        under: A module of the lab, and its arguments, that runs the script and looks on.
+        seconds: The time limit; that of a run when None.
+        given: What its environment holds besides.
+
+    Returns:
+        How it ended.
+    """
+    command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
+    if under:
+        command = lab_command(*under, *command[1:])
+    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
+        return run_contained(
+            campaign,
+            command,
+            cwd=code,
+            readable=[code / EXPERIMENT],
+            writable=[folder, progress.parent],
+            env={**environment(campaign, seed, progress, settings), **(given or {})},
+            log=log or folder / "log.txt",
+            seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
+            tick=tick,
+        )
 
 
 def score(campaign: Campaign, this: Run) -> None:
@@ -69,9 +115,19 @@ def score(campaign: Campaign, this: Run) -> None:
     except AgentError as error:  # the run wrote its own record of training
         _fail(campaign, this, str(error), result)
         return
-    comparison = compare(scored, primary(scored, campaign.baselines))
-    verdicts = {row.metric: row.verdict for row in comparison.rows if row.value.headline}
-    campaign.record("scored", run=this.number, seconds=round(result.seconds, 2), sae=scored.weights, verdicts=verdicts)
+    if objection := objections(campaign, this, scored):
+        _fail(campaign, this, f"its result does not count: {objection}", result)
+        return
+    comparison = best_comparison(scored, campaign.groups().values(), campaign.state.changed)
+    campaign.record(
+        "scored",
+        run=this.number,
+        seconds=round(result.seconds, 2),
+        sae=scored.weights,
+        against=comparison.baseline.name,
+        verdicts=headline_verdicts(comparison),
+        match=wanted_k(comparison),
+    )
 
 
 def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> Result:
@@ -133,6 +189,6 @@ def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
         seconds=round(result.seconds, 2),
         kept=kept.name,
     )
-    if this.last.number >= campaign.settings.attempts:
-        campaign.record("given_up", run=this.number, reason=f"failed {this.last.number} times, last: {reason}")
+    if this.started >= campaign.settings.attempts:
+        campaign.record("given_up", run=this.number, reason=f"failed {this.started} times, last: {reason}")
     campaign.screen.say(f"  run {this.number}, attempt {this.last.number}: [red]failed[/red], {reason}")

@@ -172,14 +172,14 @@ def _blocks(subject: Subject, texts: list[str], settings: Settings) -> Tensor:
     joined = subject.tokenizer.eos_token.join(chosen)
     ids = torch.tensor(subject.tokenizer(joined, add_special_tokens=False)["input_ids"])
     blocks = ids[: len(ids) // settings.seq_len * settings.seq_len].view(-1, settings.seq_len)[: settings.dataset_size]
+    if not len(blocks):
+        raise LabError(f"evals.unlearning: a text is shorter than seq_len {settings.seq_len}: make it smaller")
     if subject.bos_id is not None:
         blocks[:, 0] = subject.bos_id
     found = []
     for batch in track(blocks.split(max(1, settings.batch_size // 8)), "set-up of unlearning: texts"):
         plain = ~torch.isin(batch, subject.special_ids.cpu())
         found.append(subject.residuals(batch).cpu()[plain])
-    if not found:
-        raise LabError(f"evals.unlearning: a text is shorter than seq_len {settings.seq_len}: make it smaller")
     return torch.cat(found)
 
 

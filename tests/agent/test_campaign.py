@@ -33,7 +33,7 @@ def test_every_planned_run_is_scored(campaign):
         assert results["sae"] == run.last.score["sae"]
 
 
-def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
+def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
     state = read_state(Ledger(campaign[0] / "ledger.jsonl").events)
     assert [refusal.kind for run in state.runs for refusal in run.refused] == ["format"]
     failed = [run for run in state.runs if len(run.attempts) > 1]
@@ -41,8 +41,11 @@ def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
     failure = failed[0].attempts[0].failure
     assert len(failure["output"]) <= 1500
     assert "Error" in failure["output"]
+    assert failure["smoke"]
     assert (campaign[0] / failure["kept"] / "log.txt").is_file()
     assert failed[0].status == "scored"
+    assert "was not started" in (campaign[0] / "notes.txt").read_text()
+    assert all(run.last.smoke["seconds"] < 30 for run in state.scored)
 
 
 def test_no_two_runs_have_the_same_code(campaign):
@@ -138,7 +141,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
     events = Ledger(folder / "ledger.jsonl").events
     assert events[-1].kind == "stopped"
     step, run = next_step(read_state(events))
-    assert (step, run.number) == ("execute", 1)
+    assert (step, run.number) == ("smoke", 1)
     # A run folder that can't be made is one line, too.
     shutil.rmtree(folder / "run_1", ignore_errors=True)
     (folder / "run_1").write_text("in the way")
@@ -182,6 +185,8 @@ def test_killed_and_resumed_it_ends_the_same(campaign, tmp_path):
         (["--idea", IDEA, "--model", "nobody:x"], "nobody:x"),
         (["--idea", IDEA, "--model", "replay:missing.jsonl"], "missing.jsonl"),
         (["--idea", IDEA, "--model", "script", "--max-runs", "0"], "--max-runs"),
+        (["--idea", IDEA, "--model", "script", "--confirm", "1"], "--confirm: one seed tells nothing of the noise"),
+        (["--idea", IDEA, "--model", "script", "--goal", "core.l0"], "--goal core.l0: no evaluation scores it"),
         (["--idea", "sparsity_guided_orthogonality", "--model", "script"], "no scripted campaign"),
         (["--resume", "."], "not a campaign's folder"),
     ],

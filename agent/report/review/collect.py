@@ -4,16 +4,19 @@ import base64
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.campaign import Campaign
 from agent.models.transcript import Spent, read_lines, spent_by
 from agent.notes import changed_settings, diff_summary, ending
-from agent.report.compare import Comparison, Row, judge, margin
+from agent.report.closing import chance_text, confirmation_text
+from agent.report.compare import Comparison, Row, judge
+from agent.report.judged import comparison_of, goal
 from agent.report.results import Value, read_json, shown
 from agent.report.review.charts import Chart, Curve, Level, Point
 from agent.report.review.diffs import Line, side_by_side
-from agent.report.tables import brief, comparison_of, headlines, outcomes, short, sign, told
+from agent.report.tables import brief, headlines, outcomes, short, sign, told
 from agent.state import Run, next_step
 from agent.workspace import EXPERIMENT
 
@@ -26,6 +29,7 @@ TONES = {
     "within noise": "noise",
     "changed": "changed",
     "not comparable": "void",
+    "not scored": "void",
     "no baseline": "void",
 }
 
@@ -93,6 +97,9 @@ class View:
     runs: tuple[RunView, ...]
     charts: tuple[Chart, ...]
     figures: tuple[Figure, ...]
+    goal: str
+    confirmation: tuple[str, ...]
+    chance: str
     closing: str
     ended: str
 
@@ -124,6 +131,9 @@ def collect(campaign: Campaign) -> View:
         runs=runs,
         charts=tuple(_charts(campaign, names)) if known else (),
         figures=tuple(_figures(campaign)),
+        goal=goal(campaign) if known else "",
+        confirmation=tuple(confirmation_text(campaign)) if known else (),
+        chance=chance_text(campaign) if known else "",
         closing=told(campaign, state.closing),
         ended=ending(campaign),
     )
@@ -165,7 +175,7 @@ def _now(campaign: Campaign) -> str:
 
 def _baselines(campaign: Campaign, names: list[str]) -> list[RunView]:
     views = []
-    for name, group in campaign.baselines.items():
+    for name, group in campaign.groups().items():
         cells = tuple(_plain(group.lookup(metric)) for metric in names)
         seconds = sum(float(run.training.get("seconds") or 0.0) for run in group.runs)
         views.append(RunView(name, 0, "baseline", f"{len(group.runs)} seeds", cells, seconds=seconds))
@@ -173,8 +183,8 @@ def _baselines(campaign: Campaign, names: list[str]) -> list[RunView]:
 
 
 def _run(campaign: Campaign, run: Run, names: list[str], lines: list[dict[str, Any]]) -> RunView:
-    last = run.last
-    comparison = comparison_of(campaign, campaign.result(run.number)) if run.status == "scored" else None
+    last, era = run.last, run.last.era if run.last and run.status == "scored" else None
+    comparison = comparison_of(campaign, run) if run.status == "scored" else None
     first = run.attempts[0].parent if run.attempts else ""
     spent = spent_by([line for line in lines if line.get("purpose") == f"run_{run.number}"])
     diff = _diff(campaign, first, last.commit) if last else ()
@@ -189,8 +199,8 @@ def _run(campaign: Campaign, run: Run, names: list[str], lines: list[dict[str, A
         baseline=comparison.baseline.name if comparison else "",
         confounds=tuple(map(str, comparison.confounds)) if comparison else (),
         predictions=tuple(_predictions(run, comparison)) if comparison else (),
-        prediction=told(campaign, last.prediction) if last else "",
-        analysis=told(campaign, run.analysis),
+        prediction=told(campaign, last.prediction, era) if last else "",
+        analysis=told(campaign, run.analysis, era),
         settings=changed_settings(campaign, run) if comparison else "",
         parent=first[:8],
         summary=diff_summary(campaign, run),
@@ -254,9 +264,11 @@ def _charts(campaign: Campaign, names: list[str]) -> list[Chart]:
 
 
 def _over_runs(campaign: Campaign, name: str) -> Chart | None:
-    points = []
+    points: list[Point] = []
+    margins: dict[str, float | None] = {}
     for run in campaign.state.scored:
-        row = comparison_of(campaign, campaign.result(run.number)).row(name)
+        comparison = comparison_of(campaign, run)
+        row = comparison.row(name)
         if row is not None and math.isfinite(row.value.value):
             title = f"run_{run.number}: {row.value}, {row.verdict}"
             points.append(
@@ -265,13 +277,11 @@ def _over_runs(campaign: Campaign, name: str) -> Chart | None:
     if not points:
         return None
     levels, first = [], next(iter(campaign.baselines.values())).metrics[name]
-    judged = {comparison_of(campaign, campaign.result(run.number)).baseline.name for run in campaign.state.scored}
-    for place, group in enumerate(campaign.baselines.values()):
+    for place, group in enumerate(campaign.groups().values()):
         value = group.lookup(name)
         if value is None or not math.isfinite(value.value):
             continue
-        width = margin(value) if group.name in judged else None
-        levels.append(Level(value.value, f"{group.name} baseline: {value}", f"base{place}", width))
+        levels.append(Level(value.value, f"{group.name} baseline: {value}", f"base{place}", margins.get(group.name)))
     about = {"higher": "higher is better", "lower": "lower is better", None: ""}[first.better]
     note = f"{about}; lines: baselines, band: 95% interval of one new baseline run".strip("; ")
     return Chart(short(name), "run", short(name), tuple(points), levels=tuple(levels), whole=True, note=note)
@@ -279,14 +289,17 @@ def _over_runs(campaign: Campaign, name: str) -> Chart | None:
 
 def _plane(campaign: Campaign) -> Chart | None:
     points = []
-    for place, group in enumerate(campaign.baselines.values()):
+    for place, group in enumerate(campaign.groups().values()):
         for seed in group.runs:
             points += _in_plane(seed.metrics, f"{group.name}, {seed.name}", f"base{place}", "cross", "")
+    for group in campaign.grid().values():
+        for seed in group.runs:
+            points += _in_plane(seed.metrics, f"{group.name}, of the grid", "void", "cross", "")
     for run in campaign.state.scored:
         points += _in_plane(campaign.result(run.number).metrics, f"run_{run.number}", "run", "dot", str(run.number))
     if not points:
         return None
-    note = "the plane to look at first: up is better at equal L0; crosses: baseline seeds, numbers: runs"
+    note = "the plane to look at first: up is better at equal L0; crosses: baseline seeds and grid, numbers: runs"
     return Chart("Sparsity and fidelity", "L0 (active latents a token)", "explained variance", tuple(points), note=note)
 
 
@@ -302,17 +315,17 @@ def _in_plane(metrics: dict[str, Value], title: str, tone: str, mark: Any, label
 def _training(campaign: Campaign) -> Chart | None:
     curves = []
     for run in campaign.state.scored:
-        curves += _curve(campaign, f"run_{run.number}", f"run_{run.number}", "run", False)
+        curves += _curve(campaign.workspace.run_dir(run.number), f"run_{run.number}", "run", False)
     for place, group in enumerate(campaign.baselines.values()):
-        curves += _curve(campaign, f"run_0/{group.runs[0].name}", f"{group.name} baseline", f"base{place}", True)
+        curves += _curve(campaign.baseline_dir() / group.runs[0].name, f"{group.name} baseline", f"base{place}", True)
     if not curves:
         return None
     note = "explained variance of the training batches; dashed: baselines"
     return Chart("Training", "step", "explained variance", curves=tuple(curves), note=note)
 
 
-def _curve(campaign: Campaign, folder: str, title: str, tone: str, dashed: bool) -> list[Curve]:
-    curves = read_json(campaign.workspace.path / folder / "training.json").get("curves", {})
+def _curve(folder: Path, title: str, tone: str, dashed: bool) -> list[Curve]:
+    curves = read_json(folder / "training.json").get("curves", {})
     pairs = zip(curves.get("step", ()), curves.get(CURVE, ()), strict=False)
     points = tuple((float(x), float(y)) for x, y in pairs if y is not None and math.isfinite(float(y)))
     return [Curve(points, title, tone, dashed)] if len(points) > 1 else []
