@@ -1,0 +1,336 @@
+"""Typed numbers against results: each has to be the rounded value of what its sentence names."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+from agent.audit.allowed import belongs_to_a_metric, is_allowed
+from agent.audit.evidence import Evidence, Finding
+from agent.audit.mentions import Mention, Numeral, Sentence
+from agent.report.compare import margin
+
+_CHANGE = re.compile(
+    r"\b(?:by|differ\w*|chang\w*|lower|higher|drop\w*|fall\w*|fell|ris\w+|rose|gain\w*|los\w+|reduc\w+|increas\w+|decreas\w+"
+    r"|improv\w+|more|less|fewer|worse|better|above|below|points?|relative|noise|margin|costs?|shrink\w*|grow\w*|delta"
+    r"|times|fold|as (?:much|large|many))\b|Δ|[+−-](?=[\d.])",
+    re.IGNORECASE,
+)
+BASE = re.compile(
+    r"\b(?:relative to|compared (?:with|to)|over|against|than|versus|vs\.?|beside|from|of|with"
+    r"|to)\s+(?:that of\s+)?(?:the\s+)?$",
+    re.I,
+)
+_JOINED_BEHIND = re.compile(
+    r"\s*(?:±\s*[\d.e-]+\s*)?(?:nats|latents|points?)?\s*(?:\[|\(|in |for |with |of |by |\((?:for|in) |at )(?:the )?",
+    re.I,
+)
+_DIRECTLY = re.compile(r"(?:'s|’s)?(?: [a-z]+){0,3}[\s(:,=\[]*(?:±\s*)?[\s(]*", re.IGNORECASE)
+_METRIC_BEHIND = re.compile(
+    r"\s*(?:±\s*[\d.e-]+\s*)?(?:(?:nats|latents|points?)\s+)?(?:\[[^\]]*\]\s*)?(?:\()?(?:of (?:the )?"
+    r"|in (?:the )?|more |less |lower |higher )?",
+    re.I,
+)
+
+
+# A size that was expected or aimed at is no result.
+_PLANNED = re.compile(r"\b(?:expect\w*|hypothes\w+|predict\w*|aim\w*|goal|hop(?:e|ed|ing)|would)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something in a text that the campaign does not bear out.
+
+    Args:
+        place: Where it stands in the document.
+        reason: What is wrong.
+        suggestion: What would be right, where that is known.
+    """
+
+    place: int
+    reason: str
+    suggestion: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What sentences before this one spoke of, for sentences that name nothing themselves."""
+
+    sources: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A numeral and what its sentence ties it to; `open_` where the sentence names no metric."""
+
+    numeral: Numeral
+    sources: list[str]
+    metrics: list[str]
+    open_: bool
+
+
+def check_numbers(sentence: Sentence, evidence: Evidence, context: Context, strict: bool) -> Iterator[Fault]:
+    """Check the typed numbers of a sentence.
+
+    Args:
+        sentence: The sentence.
+        evidence: The campaign.
+        context: What was spoken of before.
+        strict: Whether a typed result is refused even where it is right.
+
+    Returns:
+        A fault for each number that is neither allowed nor the rounded value of what it is tied to.
+    """
+    if _PLANNED.search(sentence.text) and not any(name in evidence.statuses for name in sentence.named_sources):
+        return
+    results = [n for n in sentence.numerals if not is_allowed(n, sentence, evidence)]
+    for bound in _bind(sentence, results, evidence, context):
+        matched = matches(bound, sentence, evidence)
+        if strict:
+            yield _typed(bound, sentence, evidence, matched)
+        elif not matched:
+            yield explain(bound, sentence, evidence)
+
+
+def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
+    """Whether a numeral is the rounded value of a result, or of a change, that it is tied to."""
+    numeral = bound.numeral
+    values = list(evidence.findings(bound.sources, bound.metrics))
+    if numeral.spread or re.search(r"\bnoise\s*±?\s*$", sentence.text[: numeral.start]):
+        return any(numeral.says(spread) or _one_digit(numeral, spread) for spread in _spreads(bound, evidence))
+    if any(_says(numeral, found) for found in values):
+        return True
+    if re.match(r"\s*(?:s|sec\w*|minutes)\b", sentence.text[numeral.end :]) and _is_time(bound, evidence):
+        return True
+    return _CHANGE.search(sentence.text) is not None and any(
+        numeral.says(number) for number in _changes(bound, sentence, evidence)
+    )
+
+
+def explain(bound: Bound, sentence: Sentence, evidence: Evidence) -> Fault:
+    """Why a numeral that matches nothing is wrong, with the reference that would fit when there is exactly one."""
+    numeral = bound.numeral
+    place = sentence.passage.start + numeral.start
+    fitting = f"{{{bound.sources[0]}:{bound.metrics[0]}}}" if len(bound.sources) == len(bound.metrics) == 1 else ""
+    if fitting and evidence.lookup(bound.sources[0], bound.metrics[0]) is None:
+        return Fault(place, f"{numeral.text}: {bound.metrics[0]} was not scored for {bound.sources[0]}")
+    if bound.metrics and not any(True for _ in evidence.findings(evidence.sources, bound.metrics)):
+        return Fault(place, f"{numeral.text}: {' and '.join(bound.metrics[:2])} was scored for no run")
+    for base, value in _wrong_bases(bound, sentence, evidence):
+        return Fault(
+            place, f"{numeral.text} is the percentage of the wrong base: relative to {base} it is {value:.4g}%"
+        )
+    digits = len(re.sub(r"\D", "", numeral.text).lstrip("0"))
+    if not bound.open_ or digits >= 3:
+        for found in evidence.findings(evidence.sources, bound.metrics):
+            if _says(numeral, found) and found.source not in bound.sources:
+                named = " or ".join(bound.sources[:3]) or "what the sentence names"
+                return Fault(place, f"{numeral.text} is {found.metric} of {found.source}, not of {named}", fitting)
+        for found in evidence.findings(bound.sources, evidence.metrics):
+            if _says(numeral, found) and digits >= 3:
+                return Fault(
+                    place, f"{numeral.text} is {found.metric} of {found.source}, not {bound.metrics[0]}", fitting
+                )
+    for found in evidence.findings(bound.sources, bound.metrics):
+        if abs(found.value.value - numeral.value) <= 1.5 * numeral.step and not numeral.percent:
+            return Fault(
+                place, f"{numeral.text} is no rounding of {found}, which is {found.value.value:.6g}", f"{{{found}}}"
+            )
+    return Fault(place, f"{numeral.text} matches no result, setting or change that the sentence names", fitting)
+
+
+def _typed(bound: Bound, sentence: Sentence, evidence: Evidence, matched: bool) -> Fault:
+    place = sentence.passage.start + bound.numeral.start
+    if not matched and not bound.open_:
+        return explain(bound, sentence, evidence)
+    fitting = [
+        str(f) for f in evidence.findings(bound.sources or evidence.sources, bound.metrics) if _says(bound.numeral, f)
+    ]
+    only = fitting[0].partition(":") if len(fitting) == 1 else None
+    suggestion = f"\\res{{{only[0]}}}{{{only[2]}}}" if only else ""
+    return Fault(
+        place, f"{bound.numeral.text} is typed: give a result as \\res{{run}}{{metric}} or \\num{{...}}", suggestion
+    )
+
+
+def _says(numeral: Numeral, found: Finding) -> bool:
+    number = found.value.value
+    if numeral.percent:
+        # A share may be written as a percentage; a percentage that stands for a plain number may not.
+        return found.value.unit == "" and abs(number) <= 1 and numeral.says(100 * number)
+    return numeral.says(number)
+
+
+def _one_digit(numeral: Numeral, number: float) -> bool:
+    """A spread is given at the decimals of its mean, often one digit."""
+    return abs(number - numeral.value) <= numeral.step / 2 + 1e-12
+
+
+def _spreads(bound: Bound, evidence: Evidence) -> Iterator[float]:
+    for found in evidence.findings([*bound.sources, *(evidence.base_of(s) for s in bound.sources)], bound.metrics):
+        if found.value.sd is not None:
+            yield found.value.sd
+            width = margin(found.value)
+            if width is not None:
+                yield width
+
+
+def _is_time(bound: Bound, evidence: Evidence) -> bool:
+    times = [seconds for source in bound.sources for seconds in evidence.facts.get(source, set())]
+    times += [value.value for s in bound.sources if (value := evidence.lookup(s, "training.seconds"))]
+    return any(_one_digit(bound.numeral, seconds) for seconds in times)
+
+
+def _pairs(bound: Bound, sentence: Sentence, evidence: Evidence) -> Iterator[tuple[Finding, Finding]]:
+    """Each two sources that a change may lie between: the changed one, and the base."""
+    named = resolve(sentence.named_sources, bound.sources, evidence)
+    around = list(dict.fromkeys([*bound.sources, *named, *(evidence.base_of(s) for s in bound.sources or named)]))
+    bases = _named_bases(sentence, evidence, bound)
+    for metric in bound.metrics:
+        for own, base in permutations(around, 2):
+            if not {own, base} & set(bound.sources or around):
+                continue
+            if own in evidence.groups and base not in evidence.groups:
+                continue
+            if bases and base not in bases and base not in evidence.groups:
+                continue
+            values = evidence.lookup(own, metric), evidence.lookup(base, metric)
+            if values[0] is not None and values[1] is not None:
+                yield Finding(own, metric, values[0]), Finding(base, metric, values[1])
+
+
+def _named_bases(sentence: Sentence, evidence: Evidence, bound: Bound) -> list[str]:
+    """The sources that stand behind `than`, `relative to` and the like."""
+    found = [m.names for m in sentence.sources if BASE.search(sentence.text[: m.start])]
+    return resolve([name for names in found for name in names], bound.sources, evidence)
+
+
+def _changes(bound: Bound, sentence: Sentence, evidence: Evidence) -> Iterator[float]:
+    numeral = bound.numeral
+    points = re.match(r"[^.;]{0,14}\bpoints?\b", sentence.text[numeral.end - 7 :]) is not None
+    for own, base in _pairs(bound, sentence, evidence):
+        difference = own.value.value - base.value.value
+        if numeral.percent:
+            numbers = [100 * difference] if points or not base.value.value else []
+            if not points and base.value.value:
+                numbers = [100 * difference / base.value.value]
+        elif numeral.times:
+            numbers = [own.value.value / base.value.value] if base.value.value else []
+        else:
+            numbers = [difference]
+            if re.match(r"\s*(?:times|-?fold)\b", sentence.text[numeral.end :]) and base.value.value:
+                numbers = [own.value.value / base.value.value]
+        for number in numbers:
+            yield number if numeral.signed else abs(number)
+
+
+def _wrong_bases(bound: Bound, sentence: Sentence, evidence: Evidence) -> Iterator[tuple[str, float]]:
+    if not bound.numeral.percent or bound.open_:
+        return
+    for own, base in _pairs(bound, sentence, evidence):
+        difference = own.value.value - base.value.value
+        if own.value.value and base.value.value and bound.numeral.says(abs(100 * difference / own.value.value)):
+            yield base.source, 100 * difference / base.value.value
+        if own.value.value and base.value.value and bound.numeral.says(abs(100 * difference)):
+            yield base.source, 100 * difference / base.value.value
+
+
+def resolve(names: Iterable[str], near: Iterable[str], evidence: Evidence) -> list[str]:
+    """Names with `baseline` replaced by the one that the runs around it are judged against."""
+    near = [name for name in near if name in evidence.runs]
+    found: list[str] = []
+    for name in names:
+        found += list(dict.fromkeys(evidence.base_of(run) for run in near or [""])) if name == "baseline" else [name]
+    return list(dict.fromkeys(found))
+
+
+def _bind(sentence: Sentence, numerals: list[Numeral], evidence: Evidence, context: Context) -> Iterator[Bound]:
+    if not numerals:
+        return
+    counted = [n for n in numerals if not n.spread]
+    by_source = _listed(sentence.sources, counted, True)
+    by_metric = _listed(sentence.metrics, counted, False)
+    last: Bound | None = None
+    runs = [name for name in sentence.named_sources if name in evidence.statuses] or [sentence.passage.run]
+    for numeral in numerals:
+        if numeral.spread and last is not None:
+            yield Bound(numeral, last.sources, last.metrics, last.open_)
+            continue
+        named = by_source.get(numeral.start) or _source(sentence, numeral, evidence, context)
+        if _starts_a_change(sentence, numeral, numerals):
+            others = [name for name in sentence.named_sources if name not in named]
+            named = tuple(others) or ("baseline",)
+        meant = by_metric.get(numeral.start) or _metric(sentence, numeral)
+        metrics = list(meant or (() if sentence.metrics else context.metrics))
+        if metrics and numeral.start not in by_metric and not is_named_metric(numeral, sentence):
+            metrics = list(dict.fromkeys([*metrics, *sentence.named_metrics]))
+        sources = resolve(named, runs, evidence) or evidence.sources
+        last = Bound(numeral, sources, metrics or evidence.metrics, not metrics)
+        yield last
+
+
+def is_named_metric(numeral: Numeral, sentence: Sentence) -> bool:
+    """Whether a metric's name is joined on to a numeral, before or behind it, so that no other can be meant."""
+    if belongs_to_a_metric(numeral, sentence):
+        return True
+    after = [m for m in sentence.metrics if m.start >= numeral.end]
+    return bool(after and _METRIC_BEHIND.fullmatch(sentence.text[numeral.end : after[0].start]))
+
+
+def _listed(mentions: tuple[Mention, ...], numerals: list[Numeral], lists: bool) -> dict[int, tuple[str, ...]]:
+    """`run_1 and run_2 reach 0.1 and 0.2`: as many names as numbers, all names first, none between the numbers."""
+    names = [name for mention in mentions for name in (mention.names if mention.end - mention.start < 30 else ())]
+    each = [mention.names for mention in mentions]
+    if len(numerals) < 2 or not mentions or mentions[-1].start > numerals[0].start:
+        return {}
+    if len(each) == len(numerals):
+        return {numeral.start: one for numeral, one in zip(numerals, each, strict=True)}
+    if lists and len(mentions) == 1 and len(names) == len(numerals):
+        return {numeral.start: (name,) for numeral, name in zip(numerals, names, strict=True)}
+    return {}
+
+
+def _source(sentence: Sentence, numeral: Numeral, evidence: Evidence, context: Context) -> tuple[str, ...]:
+    """The source that a numeral is tied to: joined on behind it, else the nearest before it, else spoken of before."""
+    after = [m for m in sentence.sources if m.start >= numeral.end]
+    between = sentence.text[numeral.end : after[0].start] if after else ""
+    # `24 (baseline 16)`: what stands in brackets of its own is tied to what follows it there.
+    own_bracket = re.search(r"[(\[]\s*(?:the )?$", between) and not re.match(
+        r"(?: baseline| SAE)?\s*[)\]]", sentence.text[after[0].end :]
+    )
+    if after and _JOINED_BEHIND.fullmatch(between) and not own_bracket:
+        return after[0].names
+    for mention in reversed([m for m in sentence.sources if m.end <= numeral.start]):
+        between = sentence.text[mention.end : numeral.start]
+        # What a comparison is made with, `than the baseline`, is spoken of no longer than its own number.
+        if _DIRECTLY.fullmatch(between) or not BASE.search(sentence.text[: mention.start]):
+            return mention.names
+    if sentence.passage.run in evidence.runs:
+        return (sentence.passage.run,)
+    carried = tuple(name for name in context.sources if name in evidence.statuses)
+    if carried and not any(name in evidence.statuses for name in sentence.named_sources):
+        return carried
+    runs = [m.names for m in after if m.names[0] in evidence.statuses]
+    return runs[0] if runs else after[0].names if after else context.sources
+
+
+def _metric(sentence: Sentence, numeral: Numeral) -> tuple[str, ...]:
+    """The metric joined on behind a numeral, else the nearest before it."""
+    after = [m for m in sentence.metrics if m.start >= numeral.end]
+    if after and _METRIC_BEHIND.fullmatch(sentence.text[numeral.end : after[0].start]):
+        return after[0].names
+    before = [m for m in sentence.metrics if m.end <= numeral.start]
+    return before[-1].names if before else ()
+
+
+def _starts_a_change(sentence: Sentence, numeral: Numeral, numerals: list[Numeral]) -> bool:
+    """`from 0.75 to 0.74`: the first of the two is the base's, unless a source is joined on to it."""
+    if not re.search(r"\bfrom\s+(?:a |an )?$", sentence.text[: numeral.start]):
+        return False
+    later = [n for n in numerals if n.start > numeral.end]
+    if not later:
+        return False
+    between = sentence.text[numeral.end : later[0].start]
+    joined = any(numeral.end <= m.start < later[0].start for m in sentence.sources)
+    return bool(re.search(r"\bto\s+(?:a |an )?$", between)) and not joined
