@@ -43,6 +43,7 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m bench.edit
+	@$(BIN)/python -m bench.writeup
 
 # aider pins 108 packages exactly, so it gets an environment that nothing else has to agree with.
 aider: .aider-venv/.ready

@@ -41,7 +41,7 @@ _NAMES = re.compile(
             r"\b\d+(?:\.\d+)?[MB] (?:parameters|params|model)\b",
             r"\b\d+(?:\.\d+)? ?(?:GB|GiB|MB|MiB|KB|cores?|CPUs?|GPUs?|threads?|GHz|bits?)\b",
             r"\bexit code \d+",
-            r"\b\d+(?:-| )pages?\b",
+            r"\b\d+(?:-| )(?:pages?|minutes?|hours?|days?)\b",
             r"\bseed[- ]?\d\b",
         )
     ),
@@ -51,7 +51,7 @@ _NAMES = re.compile(
 _SETTING_WORDS = {
     "d_sae": r"dictionar|latents|width|wide|d_+sae|features",
     "k": r"(?<![\w-])k(?![\w-])|active|largest|latents|TopK",
-    "tokens": r"token",
+    "tokens": r"token|in all",
     "steps": r"steps",
     "batch_size": r"batch|steps of|per step|at a time",
     "lr": r"(?:learning )?rate|(?<!\w)lr(?!\w)",
@@ -103,7 +103,8 @@ def is_setting(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool
     for key, known in values.items():
         if not re.search(setting_words(key), text, re.IGNORECASE):
             continue
-        if any(_is_exactly(numeral, value) for value in known):
+        parts = (1, 0.5) if re.search(r"\bhalf\b", text) else (1,)
+        if any(_is_exactly(numeral, part * value) for value in known for part in parts):
             return True
         for found in fraction.finditer(text):
             if found.start() <= numeral.start < found.end() and int(found[2]):

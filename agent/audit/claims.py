@@ -30,9 +30,13 @@ _PERFORMANCE = re.compile(
 # What a weak word speaks of when it stands before one of these is a setting or an amount, no score.
 _OTHER_NOUNS = re.compile(
     r"\W*(?:\w+\W+){0,1}(?:learning|rate|weight|penalty|dictionar|batch|active latents|steps?|tokens?|seeds?"
-    r"|runs?|is better"
+    r"|runs\b|is better"
     r"|often|likely|layers?|level|half|share|part|than (?:\d|one|two|three|once)|number|budget|data|is |of a )",
     re.IGNORECASE,
+)
+# A sentence that names no run goes on about the last one only where it points back.
+_POINTING = re.compile(
+    r"\b(?:it|its|this|they|their|these|both|here|the run)\b|^\W*(?:the )?\w+ (?:is|was|are|were|has)\b", re.I
 )
 NEAR = 60
 
@@ -169,7 +173,8 @@ def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Con
     bases = resolve([*behind, *others], runs, evidence)
     subjects = [run for run in runs if run not in behind]
     if not runs:
-        carried = [sentence.passage.run] if sentence.passage.run else _runs(list(context.sources), evidence)
+        spoken = _runs(list(context.sources), evidence) if _POINTING.search(sentence.text) else []
+        carried = [sentence.passage.run] if sentence.passage.run else spoken
         if carried and (others or sentence.metrics or sentence.held):
             return carried[:1] if len(carried) == 1 else carried, resolve(others, carried, evidence)
         groups = [name for name in others if name in evidence.groups]
@@ -188,7 +193,7 @@ def _about_nothing(
     after = [m for m in metrics if clause.start <= m.start]
     if not after and not (word.strong and _PERFORMANCE.search(inside)):
         return
-    if NEGATION.search(sentence.text[ours.start() : match.start()]) and not after:
+    if NEGATION.search(sentence.text[clause.start : match.start()]):
         return
     place = sentence.passage.start + match.start()
     yield Fault(place, f"'{match[0]}' is said of no run: name the run, and refer to its result and its baseline's")

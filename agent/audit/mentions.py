@@ -113,6 +113,7 @@ class Reader:
         self.evidence = evidence
         self._metrics = _metric_patterns(evidence.metrics)
         self._sources = _source_patterns(evidence)
+        self._known: dict[str, tuple[tuple[Mention, ...], tuple[Mention, ...]]] = {}
 
     def read(self, document: Document, passage: Passage) -> Sentence:
         """A passage with what it names."""
@@ -129,11 +130,16 @@ class Reader:
 
     def read_text(self, passage: Passage, held: tuple[Held, ...] = ()) -> Sentence:
         """A text with what it names."""
-        sources = self.sources(passage.text)
-        metrics = self.metrics(passage.text)
+        sources, metrics = self._named(passage.text)
         taken = [(mention.start, mention.end) for mention in (*sources, *metrics)]
         numerals = tuple(n for n in find_numerals(passage.text) if not any(s <= n.start < e for s, e in taken))
         return Sentence(passage, sources, metrics, numerals, held)
+
+    def _named(self, text: str) -> tuple[tuple[Mention, ...], tuple[Mention, ...]]:
+        # The header of a table is read again for each of its rows.
+        if text not in self._known:
+            self._known[text] = self.sources(text), self.metrics(text)
+        return self._known[text]
 
     def metrics(self, text: str) -> tuple[Mention, ...]:
         """The metrics that a text names."""

@@ -32,7 +32,7 @@ FIELD = {
 _USES = re.compile(
     r"\b(?:us(?:es|ed|ing|e)|add(?:s|ed)?|employ(?:s|ed)?|appl(?:ies|ied)|train(?:s|ed)? with|implement(?:s"
     r"|ed)?|introduc(?:es|ed)"
-    r"|combin(?:es|ed)|with|keep(?:s)?|has|had|is a|was a|of|in|penalis(?:es|ed)|penaliz(?:es|ed)|clamp(?:s"
+    r"|combin(?:es|ed)|with|keep(?:s)?|has|had|is a|was a|of|in|on|penalis(?:es|ed)|penaliz(?:es|ed)|clamp(?:s"
     r"|ed)?)\b|'s|’s",
     re.IGNORECASE,
 )

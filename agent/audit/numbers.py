@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 from agent.audit.allowed import belongs_to_a_metric, is_allowed
@@ -20,6 +20,9 @@ BASE = re.compile(
     r"\b(?:relative to|compared (?:with|to)|over|against|than|versus|vs\.?|beside|from|of|with"
     r"|to)\s+(?:that of\s+)?(?:the\s+)?$",
     re.I,
+)
+_COMPARED = re.compile(
+    r"\b(?:relative to|compar(?:ed|able) (?:with|to)|over|against|than|versus|vs\.?|beside)\s+(?:the\s+)?$", re.I
 )
 _JOINED_BEHIND = re.compile(
     r"\s*(?:±\s*[\d.e-]+\s*)?(?:nats|latents|points?)?\s*(?:\[|\(|in |for |with |of |by |\((?:for|in) |at )(?:the )?",
@@ -85,12 +88,28 @@ def check_numbers(sentence: Sentence, evidence: Evidence, context: Context, stri
     if _PLANNED.search(sentence.text) and not any(name in evidence.statuses for name in sentence.named_sources):
         return
     results = [n for n in sentence.numerals if not is_allowed(n, sentence, evidence)]
-    for bound in _bind(sentence, results, evidence, context):
+    for bound in _with_found_metrics(list(_bind(sentence, results, evidence, context)), sentence, evidence):
         matched = matches(bound, sentence, evidence)
         if strict:
             yield _typed(bound, sentence, evidence, matched)
         elif not matched:
             yield explain(bound, sentence, evidence)
+
+
+def _with_found_metrics(bounds: list[Bound], sentence: Sentence, evidence: Evidence) -> list[Bound]:
+    """In a sentence that names no metric, what its precise numbers are of is what its other numbers are of."""
+    if sentence.metrics:
+        return bounds
+    found = [
+        one.metric
+        for bound in bounds
+        if significant(bound.numeral) >= 3
+        for one in evidence.findings(bound.sources, evidence.metrics)
+        if _says(bound.numeral, one)
+    ]
+    return [
+        replace(bound, metrics=list(dict.fromkeys([*bound.metrics, *found])), open_=False) for bound in bounds if found
+    ] or bounds
 
 
 def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
@@ -99,6 +118,8 @@ def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
     values = list(evidence.findings(bound.sources, bound.metrics))
     if numeral.spread or re.search(r"\bnoise\s*±?\s*$", sentence.text[: numeral.start]):
         return any(numeral.says(spread) or _one_digit(numeral, spread) for spread in _spreads(bound, evidence))
+    if bound.open_ and significant(numeral) < 3:
+        values = []
     if any(_says(numeral, found) for found in values):
         return True
     if re.match(r"\s*(?:s|sec\w*|minutes)\b", sentence.text[numeral.end :]) and _is_time(bound, evidence):
@@ -106,6 +127,11 @@ def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
     return _CHANGE.search(sentence.text) is not None and any(
         numeral.says(number) for number in _changes(bound, sentence, evidence)
     )
+
+
+def significant(numeral: Numeral) -> int:
+    """How many significant digits a number was given at."""
+    return len(re.sub(r"\D", "", numeral.text).lstrip("0"))
 
 
 def explain(bound: Bound, sentence: Sentence, evidence: Evidence) -> Fault:
@@ -121,7 +147,7 @@ def explain(bound: Bound, sentence: Sentence, evidence: Evidence) -> Fault:
         return Fault(
             place, f"{numeral.text} is the percentage of the wrong base: relative to {base} it is {value:.4g}%"
         )
-    digits = len(re.sub(r"\D", "", numeral.text).lstrip("0"))
+    digits = significant(numeral)
     if not bound.open_ or digits >= 3:
         for found in evidence.findings(evidence.sources, bound.metrics):
             if _says(numeral, found) and found.source not in bound.sources:
@@ -258,7 +284,7 @@ def _bind(sentence: Sentence, numerals: list[Numeral], evidence: Evidence, conte
             yield Bound(numeral, last.sources, last.metrics, last.open_)
             continue
         named = by_source.get(numeral.start) or _source(sentence, numeral, evidence, context)
-        if _starts_a_change(sentence, numeral, numerals):
+        if _starts_a_change(sentence, numeral, numerals) or _is_beside(sentence, numeral):
             others = [name for name in sentence.named_sources if name not in named]
             named = tuple(others) or ("baseline",)
         meant = by_metric.get(numeral.start) or _metric(sentence, numeral)
@@ -266,6 +292,8 @@ def _bind(sentence: Sentence, numerals: list[Numeral], evidence: Evidence, conte
         if metrics and numeral.start not in by_metric and not is_named_metric(numeral, sentence):
             metrics = list(dict.fromkeys([*metrics, *sentence.named_metrics]))
         sources = resolve(named, runs, evidence) or evidence.sources
+        if re.search(r"\bseeds?\b", sentence.text):
+            sources += [run.name for name in sources if name in evidence.groups for run in evidence.groups[name].runs]
         last = Bound(numeral, sources, metrics or evidence.metrics, not metrics)
         yield last
 
@@ -304,7 +332,7 @@ def _source(sentence: Sentence, numeral: Numeral, evidence: Evidence, context: C
     for mention in reversed([m for m in sentence.sources if m.end <= numeral.start]):
         between = sentence.text[mention.end : numeral.start]
         # What a comparison is made with, `than the baseline`, is spoken of no longer than its own number.
-        if _DIRECTLY.fullmatch(between) or not BASE.search(sentence.text[: mention.start]):
+        if _DIRECTLY.fullmatch(between) or not _COMPARED.search(sentence.text[: mention.start]):
             return mention.names
     if sentence.passage.run in evidence.runs:
         return (sentence.passage.run,)
@@ -322,6 +350,16 @@ def _metric(sentence: Sentence, numeral: Numeral) -> tuple[str, ...]:
         return after[0].names
     before = [m for m in sentence.metrics if m.end <= numeral.start]
     return before[-1].names if before else ()
+
+
+def _is_beside(sentence: Sentence, numeral: Numeral) -> bool:
+    """`0.74 against 0.75`: the second number is the base's, unless a source is joined on to it."""
+    return (
+        re.search(r"\b(?:against|versus|vs\.?|beside|than|compared (?:with|to))\s+$", sentence.text[: numeral.start])
+        is not None
+        and not any(_JOINED_BEHIND.fullmatch(sentence.text[numeral.end : m.start]) for m in sentence.sources)
+        and any(n.start < numeral.start for n in sentence.numerals)
+    )
 
 
 def _starts_a_change(sentence: Sentence, numeral: Numeral, numerals: list[Numeral]) -> bool:

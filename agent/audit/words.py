@@ -16,6 +16,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "core.ce_loss_with_ablation",
     ),
     r"cross[- ]entropy(?: loss)? (?:rises|increases|goes up)(?: by)?": ("core.delta_ce",),
+    r"explain(?:s|ed|ing)?(?=[^;]{0,24} of the variance)": ("core.explained_variance",),
     r"KL(?:[- ]divergence)?": ("core.kl_div_with_sae", "core.kl_div_score"),
     r"cosine similarity|cosine": ("core.cossim",),
     r"L2 ratio|norm ratio|ratio of (?:the )?norms": ("core.l2_ratio",),
