@@ -62,7 +62,13 @@ class Report:
         return asdict(self)
 
 
-def audit(document: Document, evidence: Evidence, bibliography: dict[str, Entry], whole: bool = True) -> Report:
+def audit(
+    document: Document,
+    evidence: Evidence,
+    bibliography: dict[str, Entry],
+    whole: bool = True,
+    strict: bool | None = None,
+) -> Report:
     """Check a text.
 
     Args:
@@ -70,6 +76,7 @@ def audit(document: Document, evidence: Evidence, bibliography: dict[str, Entry]
         evidence: The campaign that it is about.
         bibliography: What it may cite.
         whole: Whether it is all that is said of the campaign, so that every scored run has to be in it.
+        strict: Whether typed results are refused even where they are right; None: where the text has references.
 
     Returns:
         What was found, in the order of the text.
@@ -91,7 +98,7 @@ def audit(document: Document, evidence: Evidence, bibliography: dict[str, Entry]
         sentence = reader.read(document, passage)
         read.append((sentence, context))
         numbers += check_held(sentence, evidence)
-        numbers += check_numbers(sentence, evidence, context, document.strict)
+        numbers += check_numbers(sentence, evidence, context, document.strict if strict is None else strict)
         found = list(check_claims(sentence, evidence, context)) or list(methods.check(sentence))
         claims += found
         context = _next(context, sentence)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from agent.errors import AgentError
@@ -48,12 +49,17 @@ def read_bibliography(path: Path) -> dict[str, Entry]:
     Raises:
         AgentError: It cannot be read, or an entry is damaged or stands there twice.
     """
-    import bibtexparser
-
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise AgentError(f"cannot read {path}: {error.strerror}") from error
+    return dict(_parse(text, path))
+
+
+@lru_cache(maxsize=4)
+def _parse(text: str, path: Path) -> dict[str, Entry]:
+    import bibtexparser
+
     library = bibtexparser.parse_string(text)
     if library.failed_blocks:
         block = library.failed_blocks[0]

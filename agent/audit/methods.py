@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
@@ -115,12 +115,13 @@ class Methods:
                 return
 
 
-def definitions(code: str) -> set[str]:
+@cache
+def definitions(code: str) -> frozenset[str]:
     """The names that a program gives to what can be spoken of: functions, classes, fields, keys of dictionaries."""
     try:
         tree = ast.parse(code)
     except SyntaxError:
-        return set()
+        return frozenset()
     names: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -134,4 +135,4 @@ def definitions(code: str) -> set[str]:
                 )
             case ast.Subscript(slice=ast.Constant(value=str() as key), ctx=ast.Store()):
                 names.add(key)
-    return names
+    return frozenset(names)
