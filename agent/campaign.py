@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from agent.idea import Idea, parse_idea
 from agent.ledger import Event
 from agent.models.base import Model, Reply, Request
-from agent.report.results import Group, RunResult, Value, load_baselines, load_result
+from agent.report.results import Group, RunResult, Value, load_groups, load_result
 from agent.screen import Screen
 from agent.settings import Settings
-from agent.state import State, read_state
+from agent.state import Attempt, State, read_state
 from agent.workspace import EXPERIMENT, Workspace, code_key
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Campaign:
     screen: Screen
     root: Path
     _results: dict[str, RunResult] = field(default_factory=dict)
+    _groups: dict[Path, dict[str, Group]] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -86,10 +87,58 @@ class Campaign:
         """Ask the model one question; a question that the transcript has answered already costs nothing."""
         return self.model.ask(Request(system=system, prompt=prompt, purpose=purpose))
 
-    @cached_property
+    @property
     def baselines(self) -> dict[str, Group]:
-        """The baselines, by architecture."""
-        return load_baselines(self.workspace.run_dir(0))
+        """The profile's baselines of now, by architecture."""
+        return self._load(self.baseline_dir())
+
+    def groups(self, era: int | None = None) -> dict[str, Group]:
+        """All baselines of an era, by name: the profile's, and those that match the L0 of a run.
+
+        Args:
+            era: Which set of baselines, from 0; the newest when None.
+        """
+        folder = self.baseline_dir(era)
+        return {**self._load(folder), **self._load(folder / "matched")}
+
+    def grid(self, era: int | None = None) -> dict[str, Group]:
+        """The points of the lab's grid that there were when the baselines of an era were made."""
+        return self._load(self.baseline_dir(era) / "grid")
+
+    def fresh_groups(self) -> dict[str, Group]:
+        """What a confirmation trained with fresh seeds: the run's group and its baseline's; empty where none did."""
+        plan = self.state.confirmation
+        if plan is None or plan.run is None:
+            return {}
+        return {**self._load(self.confirm_dir(plan.run)), **self._load(self.baseline_dir() / "fresh")}
+
+    def baseline_dir(self, era: int | None = None) -> Path:
+        """Where the baselines of an era lie; those that were made again have moved."""
+        folder = self.workspace.run_dir(0)
+        newest = len(self.state.eras) - 1
+        return folder if era is None or era >= newest else folder / f"stale_{era + 1}"
+
+    def confirm_dir(self, number: int) -> Path:
+        """Where the confirmation of a run lies."""
+        return self.workspace.path / f"run_{number}_confirm"
+
+    def forget_baselines(self) -> None:
+        """Read baselines from disk again at the next question: they have changed."""
+        self._groups.clear()
+
+    def _load(self, folder: Path) -> dict[str, Group]:
+        if folder not in self._groups:
+            found = load_groups(folder)
+            if not found:
+                return {}
+            self._groups[folder] = found
+        return self._groups[folder]
+
+    def attempt(self, number: int) -> Attempt:
+        """The attempt of a run that counts: its last."""
+        last = self.state.runs[number - 1].last
+        assert last is not None
+        return last
 
     def result(self, number: int) -> RunResult:
         """The results of a scored run."""
@@ -98,9 +147,13 @@ class Campaign:
             self._results[name] = load_result(self.workspace.run_dir(number), name)
         return self._results[name]
 
-    def lookup(self, source: str, metric: str) -> Value | None:
-        """The number that a reference `{source:metric}` stands for; None when there is none."""
-        if source in self.baselines:
-            return self.baselines[source].lookup(metric)
+    def lookup(self, source: str, metric: str, era: int | None = None) -> Value | None:
+        """The number that a reference `{source:metric}` stands for, a baseline's from an era; None without one."""
+        groups = self.groups(era)
+        plan = self.state.confirmation
+        if source not in groups and plan and plan.scored:
+            groups = self.fresh_groups()
+        if source in groups:
+            return groups[source].lookup(metric)
         scored = {f"run_{run.number}": run.number for run in self.state.scored}
         return self.result(scored[source]).lookup(metric) if source in scored else None

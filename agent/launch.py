@@ -5,8 +5,9 @@ Only the standard library is imported before the arguments are known to be good,
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError
 
@@ -99,6 +100,8 @@ def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
         from agent.editors.aider import find_aider
 
         find_aider()
+    if arguments.goal:
+        _check_goal(arguments.goal, arguments.evals.split(",") if arguments.evals else profile.default_evals)
     settings = _settings(arguments, _spec(choice.provider, choice.name, choice.base_url), str(profile.path))
     workspace = Workspace.create(idea, settings.model_dump(mode="json"), arguments.runs)
     screen.say(f"[bold]{idea.Title}[/bold]")
@@ -120,13 +123,17 @@ def _show_plan(screen: "Screen", profile: "Profile", settings: "Settings") -> No
     each = profile.expected.run_seconds
     first = duration(profile.expected.setup_seconds + baselines * each)
     screen.say(f"  {what} (about {first}); a run takes about {duration(each)}, on {profile.expected.machine}")
+    seeds, more = len(profile.baselines.seeds), []
+    if settings.matched:
+        more.append(f"{seeds} baseline runs for each new L0 that a run reaches ({duration(seeds * each)}, kept)")
+    if settings.confirm:
+        twice = duration(2 * settings.confirm * each)
+        more.append(f"{settings.confirm} seeds to confirm a run that improved, and its baseline ({twice} at most)")
+    if more:
+        screen.say(f"  besides, where needed: {'; '.join(more)}")
 
 
 def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Settings":
-    from pydantic import ValidationError
-
-    from agent.settings import Settings
-
     given = {
         "profile": profile,
         "model": model,
@@ -135,15 +142,39 @@ def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Setti
         "run_seconds": arguments.time_limit,
         "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
         "device": arguments.device,
+        "goal": arguments.goal,
+        "confirm": arguments.confirm,
+        "matched": arguments.matched,
+        "stale_ok": arguments.stale_ok,
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
     }
+    return _validated({key: value for key, value in given.items() if value is not None})
+
+
+def _validated(values: dict[str, Any]) -> "Settings":
+    from pydantic import ValidationError
+
+    from agent.settings import Settings
+
     try:
-        return Settings.model_validate({key: value for key, value in given.items() if value is not None})
+        return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the settings"
-        raise AgentError(f"{option}: {first['msg'].lower()}, not {first['input']!r}") from error
+        said = first["msg"].removeprefix("Value error, ").lower()
+        raise AgentError(f"{option}: {said}, not {first['input']!r}") from error
+
+
+def _check_goal(goal: str, evals: Iterable[str]) -> None:
+    """A metric that nothing scores would be noticed only after the baselines."""
+    from lab.evals import choose, load
+
+    known = [
+        f"{name}.{metric}" for name in choose(evals) for metric, about in load(name).METRICS.items() if about.better
+    ]
+    if goal not in known:
+        raise AgentError(f"--goal {goal}: no evaluation scores it with a direction; there are {', '.join(known)}")
 
 
 def _spec(provider: str, name: str, base_url: str) -> str:
@@ -151,13 +182,16 @@ def _spec(provider: str, name: str, base_url: str) -> str:
 
 
 def _resume(campaign: "Campaign", arguments: argparse.Namespace) -> None:
-    """Take up a campaign; budgets, model and the number of runs may be given anew."""
+    """Take up a campaign; budgets, model, the number of runs and how it is closed may be given anew."""
     state = campaign.state
     changed = {
         "max_runs": arguments.max_runs,
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
         "run_seconds": arguments.time_limit,
+        "confirm": arguments.confirm,
+        "matched": arguments.matched,
+        "stale_ok": arguments.stale_ok,
     }
     changed = {key: value for key, value in changed.items() if value is not None}
     if arguments.model != "auto":
@@ -166,7 +200,8 @@ def _resume(campaign: "Campaign", arguments: argparse.Namespace) -> None:
         choice = choose(arguments.model)
         changed["model"] = _spec(choice.provider, choice.name, choice.base_url)
     if changed:
-        campaign.record("settings", settings={**state.settings.model_dump(mode="json"), **changed})
+        settings = _validated({**state.settings.model_dump(mode="json"), **changed})
+        campaign.record("settings", settings=settings.model_dump(mode="json"))
     campaign.record("resumed")
     campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
 
@@ -227,6 +262,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--evals", metavar="LIST", help="evaluations, with commas (default: the profile's)")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
+    parser.add_argument(
+        "--goal", metavar="METRIC", help="by which one run is better (default: core.explained_variance)"
+    )
+    parser.add_argument(
+        "--confirm", type=int, metavar="N", help="fresh seeds for the run that improved most (default: 3; 0: none)"
+    )
+    parser.add_argument(
+        "--matched",
+        action=argparse.BooleanOptionalAction,
+        help="train a baseline at the L0 of a run that reached another one; without, it gets no verdict (default: yes)",
+    )
+    parser.add_argument(
+        "--stale-ok",
+        action=argparse.BooleanOptionalAction,
+        help="go on with baselines that something changed since, without verdicts; else they are made again",
+    )
     parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before a call once this much is spent")
     parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before a call once this many are used")
     parser.add_argument("--ideas", type=Path, default=ROOT / "ideas", help="the folder of ideas")

@@ -7,9 +7,11 @@ campaign that was stopped, or killed, anywhere goes on by being started again.
 from collections.abc import Callable
 
 from agent.campaign import Campaign
-from agent.execute.baselines import make_baselines
+from agent.execute.baselines import make_baselines, make_matched
+from agent.execute.confirm import confirm
+from agent.execute.freshness import check_freshness
 from agent.execute.runs import execute, score
-from agent.notes import write_notes
+from agent.notes import check_notes, write_notes
 from agent.propose import propose
 from agent.report.plots import edit_plots, make_plots
 from agent.state import Run, Step, next_step
@@ -25,6 +27,7 @@ def run_campaign(campaign: Campaign) -> None:
         AgentError: Something that only the user can mend; what was done is kept, and `--resume` goes on.
         KeyboardInterrupt: The user stopped it; the same holds.
     """
+    check_freshness(campaign)
     while True:
         campaign.screen.check()
         step, run = next_step(campaign.state)
@@ -34,7 +37,8 @@ def run_campaign(campaign: Campaign) -> None:
             _ABOUT_A_RUN[step](campaign, run)
         else:
             _ABOUT_ALL[step](campaign)
-        write_notes(campaign, commit=step in ("baselines", "score", "plot"))
+        write_notes(campaign, commit=step in ("baselines", "score", "match", "confirm", "plot"))
+        check_notes(campaign)
 
 
 def finish(campaign: Campaign) -> None:
@@ -43,9 +47,15 @@ def finish(campaign: Campaign) -> None:
     campaign.record("completed", runs=len(campaign.state.runs), scored=len(campaign.state.scored))
 
 
-_ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {"propose": propose, "execute": execute, "score": score}
+_ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
+    "propose": propose,
+    "execute": execute,
+    "score": score,
+    "match": make_matched,
+}
 _ABOUT_ALL: dict[Step, Callable[[Campaign], None]] = {
     "baselines": make_baselines,
+    "confirm": confirm,
     "plot_edit": edit_plots,
     "plot": make_plots,
     "finish": finish,

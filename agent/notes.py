@@ -1,15 +1,22 @@
 """`notes.txt`: everything that happened, written by the loop from the ledger and the results, never edited."""
 
+import re
 from typing import Any
 
 from agent.campaign import Campaign
+from agent.errors import AgentError
 from agent.files import write_atomically
 from agent.prompt import render
-from agent.report.tables import columns, comparison_of, headlines, metric_table, outcomes, sign, told
+from agent.report.closing import chance_text, confirmation_text
+from agent.report.compare import Comparison
+from agent.report.frontier import beside_frontier
+from agent.report.judged import comparison_of, goal
+from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 
 NAME = "notes.txt"
+LOG_LINES = 12
 
 
 def write_notes(campaign: Campaign, commit: bool) -> None:
@@ -31,7 +38,11 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
         baseline_table=_baseline_table(campaign),
         seeds=len(campaign.profile.baselines.seeds),
         runs=[_section(campaign, run) for run in state.runs],
+        goal=goal(campaign),
+        overview=columns(_overview(campaign)) if state.runs else "",
+        confirmation=confirmation_text(campaign),
         ended=_ended(campaign),
+        chance=chance_text(campaign),
         closing=told(campaign, state.closing),
         figures=(state.figures or {}).get("figures", {}),
     )
@@ -40,6 +51,38 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
         newest = state.runs[-1] if state.runs else None
         about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
         campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}")
+
+
+def check_notes(campaign: Campaign) -> None:
+    """See that the notes hold everything that the ledger says was tried; read from the files, not from memory.
+
+    Args:
+        campaign: The campaign, its notes written.
+
+    Raises:
+        AgentError: A run, a failed attempt or a confirmation is not in them; each is named.
+    """
+    events = campaign.workspace.ledger.events
+    if campaign.state.baselines is None:
+        return
+    text = campaign.workspace.read(NAME)
+    flat = " ".join(text.split())
+    missing = []
+    for number in sorted({event.data["run"] for event in events if event.data.get("run")}):
+        if not re.search(rf"^## Run {number}: .", text, re.MULTILINE):
+            missing.append(f"run_{number}")
+        elif not re.search(rf"^run_{number} ", text, re.MULTILINE):
+            missing.append(f"run_{number} in the table of all runs")
+    for run in campaign.state.runs:
+        for attempt in run.attempts:
+            reason = " ".join(str((attempt.failure or {}).get("reason", "")).split())
+            if reason not in flat:
+                missing.append(f"run_{run.number}, attempt {attempt.number}: {reason}")
+    plan = campaign.state.confirmation
+    if plan and plan.closed and "\n## Confirmation\n" not in text:
+        missing.append("the confirmation")
+    if missing:
+        raise AgentError(f"{NAME} lacks what the ledger has ({'; '.join(missing)}); resume to write it anew")
 
 
 def _scripted(campaign: Campaign) -> str:
@@ -72,8 +115,9 @@ def _baseline_table(campaign: Campaign) -> str:
 
 def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
     scored = run.status == "scored"
-    comparison = comparison_of(campaign, campaign.result(run.number)) if scored else None
+    comparison = comparison_of(campaign, run) if scored else None
     last = run.last
+    era = last.era if last and scored else None
     return {
         "number": run.number,
         "title": last.change if last else "no edit was taken",
@@ -82,14 +126,28 @@ def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
         "change_diff": _diff_line(campaign, run),
         "settings": _settings(campaign, run) if scored else "",
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
-        "table": metric_table(campaign, comparison, headlines(campaign)) if comparison else "",
+        "against": _against(comparison) if comparison else "",
+        "frontier": beside_frontier(comparison, campaign.grid(era), goal(campaign)) if comparison else "",
+        "table": metric_table(campaign, run, comparison, headlines(campaign)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
-        "prediction": told(campaign, last.prediction)
+        "prediction": told(campaign, last.prediction, era)
         if last and not (comparison and last.predictions)
         else _why(campaign, run),
         "troubles": _troubles(run),
-        "analysis": told(campaign, run.analysis),
+        "log": _log(run),
+        "analysis": told(campaign, run.analysis, era),
     }
+
+
+def _against(comparison: Comparison) -> str:
+    """What the verdicts are against, and what that means where none are given."""
+    name = comparison.baseline.name
+    seeds = ", ".join(str(run.seed) for run in comparison.baseline.runs)
+    if not comparison.comparable:
+        return f"{name} (seeds {seeds}): not comparable, whatever the scores"
+    improved = any(row.verdict == "improved" for row in comparison.rows if row.value.headline)
+    result = "" if improved else "; no headline metric improved, which is a result"
+    return f"{name} (seeds {seeds}){result}"
 
 
 def _status(run: Run) -> str:
@@ -144,6 +202,19 @@ def _troubles(run: Run) -> list[str]:
                 f"attempt {attempt.number} ({attempt.change}) failed: {attempt.failure['reason']}; {last} ({kept})"
             )
     return lines
+
+
+def _log(run: Run) -> list[str]:
+    """The end of the output of a run that came to nothing."""
+    failures = [attempt.failure for attempt in run.attempts if attempt.failure]
+    if run.status != "failed" or not failures:
+        return []
+    return str(failures[-1]["output"]).strip().splitlines()[-LOG_LINES:]
+
+
+def _overview(campaign: Campaign) -> list[list[str]]:
+    header, rows = run_table(campaign, campaign.state.runs, attempts=True)
+    return [header, *rows]
 
 
 def _ended(campaign: Campaign) -> str:

@@ -4,7 +4,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agent.campaign import Campaign
-from agent.references import fill
+from agent.report.closing import chance_text, confirmation_text
+from agent.report.judged import goal
 from agent.report.tables import baseline_detail, detail, one_line_table
 from agent.state import Run
 from agent.workspace import EXPERIMENT, PLOT
@@ -56,6 +57,8 @@ def plot_prompt(campaign: Campaign) -> tuple[str, str]:
         "plots.md.j2",
         arrows=ARROWS,
         table=one_line_table(campaign, state.runs),
+        confirmation="\n\n".join(confirmation_text(campaign)),
+        chance=chance_text(campaign),
         code=campaign.workspace.read(PLOT),
         feedback=state.plot_refusals[-1].feedback if state.plot_refusals else "",
         failure=state.plot_failures[-1] if state.plot_failures else None,
@@ -75,12 +78,10 @@ def system_prompt(campaign: Campaign) -> str:
         baseline_seconds=f"{max(known):.0f}" if known else "",
         max_runs=campaign.settings.max_runs,
         attempts=campaign.settings.attempts,
+        matched=campaign.settings.matched,
+        confirm=campaign.settings.confirm,
+        goal=goal(campaign),
     )
-
-
-def filled(campaign: Campaign, text: str) -> str:
-    """A text of the model with its references filled in."""
-    return fill(text, campaign.lookup)
 
 
 def render(template: str, **values: Any) -> str:

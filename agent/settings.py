@@ -2,9 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def _not_one(seeds: int) -> int:
+    if seeds == 1:
+        raise ValueError("one seed tells nothing of the noise: 0, or 2 and more")
+    return seeds
 
 
 class Settings(BaseModel):
@@ -23,6 +29,10 @@ class Settings(BaseModel):
         run_seconds: The time limit of a run; None takes the profile's.
         evals: The evaluations that score a run; None takes the profile's.
         device: `cpu`, `cuda`, or None for what there is.
+        goal: The metric by which one run is better than another; None takes explained variance where it is scored.
+        confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
+        matched: Whether a run at another L0 gets a baseline at that L0.
+        stale_ok: Whether to go on with baselines that something changed since, and give no verdicts against them.
         budget_usd: A stop on the dollars that the model may cost.
         budget_tokens: A stop on the tokens sent and received.
     """
@@ -40,6 +50,10 @@ class Settings(BaseModel):
     run_seconds: Annotated[float, Field(gt=0)] | None = None
     evals: tuple[str, ...] | None = None
     device: str | None = None
+    goal: str | None = None
+    confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3
+    matched: bool = True
+    stale_ok: bool = False
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     budget_tokens: Count | None = None
 

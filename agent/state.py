@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from agent.confirmation import Confirmation
 from agent.errors import AgentError
 from agent.ledger import Event
 from agent.reply import Prediction
@@ -33,7 +34,11 @@ class Refusal:
 
 @dataclass
 class Attempt:
-    """One edit of a run that was taken, and what became of it."""
+    """One edit of a run that was taken, and what became of it.
+
+    `era` counts the sets of baselines; the run is compared with the one that was valid when it was scored. `changed`
+    names what had changed since these were made, where the user went on all the same.
+    """
 
     number: int
     commit: str
@@ -46,6 +51,9 @@ class Attempt:
     ran: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
+    matched: dict[str, Any] | None = None
+    era: int = 0
+    changed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -81,7 +89,10 @@ class State:
     settings: Settings
     idea: str
     template: str
-    baselines: dict[str, Any] | None = None
+    eras: list[dict[str, Any]] = field(default_factory=list)
+    stale: bool = False
+    changed: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
     runs: list[Run] = field(default_factory=list)
     closing: str = ""
     ended: str = ""
@@ -91,6 +102,18 @@ class State:
     figures: dict[str, Any] | None = None
     calls: int = 0
     completed: bool = False
+
+    @property
+    def baselines(self) -> dict[str, Any] | None:
+        """The event of the newest baselines; None where there are none, or they have to be made again."""
+        return self.eras[-1] if self.eras and not self.stale else None
+
+    @property
+    def unmatched(self) -> Run | None:
+        """The newest run, where it waits for a baseline at its L0."""
+        last = self.runs[-1].last if self.runs else None
+        waits = last and last.score and last.score.get("match") and not last.matched
+        return self.runs[-1] if waits and self.settings.matched else None
 
     @property
     def open_run(self) -> Run | None:
@@ -116,7 +139,7 @@ class State:
         return {attempt.code: _name(run, attempt) for run in self.runs for attempt in run.attempts}
 
 
-Step = Literal["baselines", "propose", "execute", "score", "plot_edit", "plot", "finish", "done"]
+Step = Literal["baselines", "propose", "execute", "score", "match", "confirm", "plot_edit", "plot", "finish", "done"]
 
 
 def next_step(state: State) -> tuple[Step, Run | None]:
@@ -134,8 +157,12 @@ def next_step(state: State) -> tuple[Step, Run | None]:
         if run.last is None or run.last.failure:
             return "propose", run
         return ("score" if run.last.ran else "execute"), run
+    if run := state.unmatched:
+        return "match", run
     if not state.ended and len(state.runs) < state.settings.max_runs:
         return "propose", Run(len(state.runs) + 1)
+    if state.figures is None and state.settings.confirm and not (state.confirmation and state.confirmation.closed):
+        return "confirm", None
     if state.figures is None:
         return ("plot" if state.plot_edited else "plot_edit"), None
     return ("done" if state.completed else "finish"), None
@@ -194,7 +221,20 @@ def _on_settings(state: State, data: dict[str, Any]) -> None:
 
 
 def _on_baselines(state: State, data: dict[str, Any]) -> None:
-    state.baselines = data
+    if "conditions" not in data:  # an older version's, whose baselines can't be told to be fresh
+        raise KeyError("baselines without conditions")
+    state.eras.append(data)
+    state.stale, state.changed = False, ()
+
+
+def _on_stale(state: State, data: dict[str, Any]) -> None:
+    state.stale = not data["accepted"]
+    state.changed = tuple(data["changes"]) if data["accepted"] else ()
+    if state.open_run and state.open_run.last and state.stale:
+        # Trained under the old conditions and not yet scored: it is trained again under the new ones.
+        state.open_run.last.ran = None
+    if state.confirmation and not state.confirmation.closed:
+        state.confirmation = None
 
 
 def _on_refused(state: State, data: dict[str, Any]) -> None:
@@ -214,6 +254,8 @@ def _on_edited(state: State, data: dict[str, Any]) -> None:
     run.refusals = []
     predictions = [Prediction(**line) for line in data["predictions"]]
     kept = {key: data[key] for key in ("commit", "parent", "code", "change", "prediction")}
+    # A campaign that was closed goes on: it has to be closed anew.
+    state.confirmation, state.figures, state.plot_edited, state.completed = None, None, "", False
     number, remarks = len(run.attempts) + 1, data.get("remarks", "")
     run.attempts.append(Attempt(number, predictions=predictions, remarks=remarks, **kept))
     _analyse(state, data["run"] - 1, data["analysis"])
@@ -228,7 +270,21 @@ def _on_failed(state: State, data: dict[str, Any]) -> None:
 
 
 def _on_scored(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).score = data
+    last = _last(state, data)
+    last.score, last.era, last.changed = data, len(state.eras) - 1, state.changed
+
+
+def _on_matched(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).matched = data
+
+
+def _on_confirming(state: State, data: dict[str, Any]) -> None:
+    state.confirmation = Confirmation.chosen(data)
+
+
+def _on_confirm(state: State, data: dict[str, Any]) -> None:
+    assert state.confirmation is not None
+    state.confirmation.take(data)
 
 
 def _on_given_up(state: State, data: dict[str, Any]) -> None:
@@ -280,6 +336,12 @@ _APPLY = {
     "ran": _on_ran,
     "failed": _on_failed,
     "scored": _on_scored,
+    "matched": _on_matched,
+    "stale": _on_stale,
+    "confirming": _on_confirming,
+    "confirm_trained": _on_confirm,
+    "confirm_baseline": _on_confirm,
+    "confirmed": _on_confirm,
     "given_up": _on_given_up,
     "ended": _on_ended,
     "plot_edited": _on_plot_edited,

@@ -123,10 +123,6 @@ class Workspace:
         """Where run `number` leaves its log, weights and results."""
         return self.path / f"run_{number}"
 
-    def baseline_dirs(self, architecture: str | None = None) -> list[Path]:
-        """The baselines' run folders, one a seed, of one architecture or of all."""
-        return sorted(path for path in self.run_dir(0).glob(f"{architecture or '*'}_seed*") if path.is_dir())
-
     def restore(self, commit: str, names: tuple[str, ...] = EDITABLE) -> None:
         """Put files back as they were in a commit."""
         self._repo.git.checkout(commit, "--", *names)

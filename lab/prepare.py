@@ -19,7 +19,16 @@ from lab.errors import LabError
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 # What the training of an SAE depends on, beside the experiment's own code.
-_TRAINING_SOURCES = ("training.py", "numerics.py", "artifact.py", "graphs.py", "activations.py", "corpus.py")
+_TRAINING_SOURCES = (
+    "training.py",
+    "batches.py",
+    "numerics.py",
+    "sparse.py",
+    "artifact.py",
+    "graphs.py",
+    "activations.py",
+    "corpus.py",
+)
 _VERSIONS = ("torch", "transformers", "numpy")
 
 

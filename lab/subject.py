@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lab import cache, embedded
+from lab import cache, embedded, hub
+from lab.devices import choose_device
 from lab.errors import LabError
 from lab.settings import SubjectSettings
 
@@ -224,7 +225,7 @@ def load_subject(settings: SubjectSettings, device: str | None = None) -> Subjec
     Raises:
         LabError: the model cannot be had: no package, no network, gated, no token, or no such device or layer.
     """
-    place = _device(device)
+    place = choose_device(device)
     if settings.source == "embedded":
         # Nothing here is on the hub; a stray look-up would only stall a machine without a network.
         if "huggingface_hub" not in sys.modules:
@@ -241,7 +242,7 @@ def subject_fingerprint(settings: SubjectSettings, device: str | None = None) ->
 
     An embedded model is converted for it when that was not done yet. None: a hub's model that was not fetched yet.
     """
-    place = _device(device)
+    place = choose_device(device)
     weights_hash = embedded.converted(settings.name)[1] if settings.source == "embedded" else _hub_hash(settings.name)
     if weights_hash is None:
         return None
@@ -262,16 +263,6 @@ def _identity(weights_hash: str, layer: int, dtype: torch.dtype, device: torch.d
     )
 
 
-def _device(device: str | None) -> torch.device:
-    try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise LabError(f"unknown device {device!r}: use cpu or cuda") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise LabError(f"device {device} was asked for, and torch sees no CUDA GPU: use cpu")
-    return place
-
-
 def _read(
     path: str, settings: SubjectSettings, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -288,24 +279,12 @@ def _reading_hub(
     name: str, read: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Read a hub model and put what goes wrong there into words a user can act on."""
-    from huggingface_hub import errors
-
     try:
         return read()
     except (OSError, ValueError) as error:
-        causes: list[BaseException] = [error]
-        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-            causes.append(cause)
-        if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
-            hint = "it is gated: accept its licence on its hub page and set HF_TOKEN to a token of that account"
-        elif any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
-            hint = "the hub has no such model, or it is private: check the name, and set HF_TOKEN"
-        elif any(isinstance(cause, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) for cause in causes):
-            hint = "the hub cannot be reached and no copy is here: check the network (and HF_HUB_OFFLINE), set HF_TOKEN"
-        elif isinstance(error, OSError):
-            hint = f"{str(error).strip().splitlines()[0]:.200} (a gated model needs HF_TOKEN)"
-        else:
-            hint = f"{str(error).strip().splitlines()[0]:.200}"
+        line = f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.200}"
+        plain = f"{line} (a gated model needs HF_TOKEN)" if isinstance(error, OSError) else line
+        hint = hub.reason(error, "model") or plain
         raise LabError(f"cannot load {name}: {hint}") from error
 
 

@@ -17,10 +17,9 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +30,8 @@ from torch import Tensor, nn
 from lab import artifact, cache
 from lab.activations import ActivationStore, open_store
 from lab.artifact import Artifact
+from lab.batches import Batch, Source
+from lab.devices import choose_device
 from lab.errors import LabError
 from lab.progress import track
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
@@ -40,101 +41,38 @@ Config = TypeVar("Config")
 Value = float | int | Tensor
 
 _PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
-_RESIDENT_SHARE = 0.4  # of the free GPU memory may hold all cached activations
 _CHECK_ROWS = 256
 _ORDER_SALT = 0x5AE
 
 
-class _Source:
-    """Rows of the store, brought to the device: scaled float32 activations and what is known of each position."""
-
-    def __init__(self, store: ActivationStore, device: torch.device) -> None:
-        self.store = store
-        self.device = device
-        self.acts = store.acts
-        self.resident = False
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if self.acts.numel() * self.acts.element_size() < _RESIDENT_SHARE * free:
-                self.acts = self.acts.to(device)
-                self.resident = True
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """[n, d_model] in the store's dtype: on the device when all lie there, else in pinned memory or on the CPU."""
-        if self.resident:
-            return self.acts.index_select(0, rows.to(self.device, non_blocking=True))
-        if self.device.type != "cuda":
-            return self.acts.index_select(0, rows)
-        pinned = torch.empty(len(rows), self.acts.shape[1], dtype=self.acts.dtype, pin_memory=True)
-        return torch.index_select(self.acts, 0, rows, out=pinned)
-
-    def scaled(self, gathered: Tensor) -> Tensor:
-        """[n, d_model] float32 on the device, unit mean square per coordinate over the store."""
-        return gathered.to(self.device, non_blocking=True).float().mul_(self.store.scale)
-
-    @cached_property
-    def positions(self) -> tuple[Tensor, Tensor]:
-        """Document and position of every row, int64 [n]."""
-        return self.store.document.long(), self.store.position.long()
-
-
-class Batch:
-    """One step's activations, and on request what surrounds them.
-
-    Args:
-        step: from 0.
-        acts: [batch, d_model] float32, scaled, on the run's device.
-    """
-
-    def __init__(self, step: int, acts: Tensor, rows: Tensor, source: _Source) -> None:
-        self.step = step
-        self.acts = acts
-        self._rows = rows
-        self._source = source
-
-    @cached_property
-    def _previous_rows(self) -> tuple[Tensor, Tensor]:
-        document, position = self._source.positions
-        before = (self._rows - 1).clamp(min=0)
-        same = (document[before] == document[self._rows]) & (position[before] == position[self._rows] - 1)
-        return torch.where(same, before, self._rows), same
-
-    @cached_property
-    def previous(self) -> Tensor:
-        """[batch, d_model]: the activations one token earlier, scaled; where there are none cached, the row's own."""
-        return self._source.scaled(self._source.gather(self._previous_rows[0]))
-
-    @cached_property
-    def has_previous(self) -> Tensor:
-        """[batch] bool: whether `previous` is another token (not at the start of a text, not next to an outlier)."""
-        return self._previous_rows[1].to(self.acts.device)
-
-    @cached_property
-    def source(self) -> Tensor:
-        """[batch] int64: which set of texts each token is from, an index into `run.sources`."""
-        return self._source.store.source[self._rows].long().to(self.acts.device)
-
-
 class Run:
-    """One training run. Make it with `start`.
+    """One training run. Make it with `start`, or with `begin` where no environment decides.
 
     Attributes: `profile`, `seed`, `device`, `out_dir`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
     of texts), `scale` (raw activations times this are what `batches` gives).
     """
 
     def __init__(
-        self, out_dir: Path, profile: Profile, seed: int, device: torch.device, store: ActivationStore
+        self,
+        out_dir: Path,
+        profile: Profile,
+        seed: int,
+        device: torch.device,
+        store: ActivationStore,
+        asked: Mapping[str, Any],
+        max_steps: int,
     ) -> None:
         self.out_dir = out_dir
         self.profile = profile
         self.seed = seed
         self.device = device
         self.batch_size = profile.training.batch_size
-        self.steps = _limited(profile.training.steps)
+        self.steps = min(profile.training.steps, max_steps or profile.training.steps)
         self.d_model = int(store.acts.shape[1])
         self.sources: tuple[str, ...] = tuple(store.sources)
         self.scale = float(store.scale)
         self._store = store
+        self._asked = dict(asked)
         self._began = time.monotonic()
         self._settings: dict[str, Any] = {}
         self._overrides: dict[str, Any] = {}
@@ -166,7 +104,7 @@ class Run:
         fills.update(training.settings)
         values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
         filled = {name: fills[name] for name, value in values.items() if value is None and name in fills}
-        self._overrides = _read_overrides({**values, **filled})
+        self._overrides = _checked(self._asked, {**values, **filled})
         made = dataclasses.replace(config, **{**filled, **self._overrides})
         self._settings = {item.name: getattr(made, item.name) for item in dataclasses.fields(made)}
         return made
@@ -179,7 +117,7 @@ class Run:
 
     def first_acts(self, count: int = 4096) -> Tensor:
         """[count, d_model] scaled activations for a data-dependent start; they are part of the run's own data."""
-        source = _Source(self._store, torch.device("cpu"))
+        source = Source(self._store, torch.device("cpu"))
         return source.scaled(source.gather(self._order(0)[:count])).to(self.device)
 
     def batches(self) -> Iterator[Batch]:
@@ -191,12 +129,12 @@ class Run:
         if self._delivered is not None:
             raise LabError("run.batches() can be gone through once: the budget of tokens is the lab's")
         self._delivered = 0
-        source = _Source(self._store, self.device)
+        source = Source(self._store, self.device)
         for step, (rows, gathered) in enumerate(self._gathered(source)):
             self._delivered = step + 1
             yield Batch(step, source.scaled(gathered), rows, source)
 
-    def _gathered(self, source: _Source) -> Iterator[tuple[Tensor, Tensor]]:
+    def _gathered(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         rows = track(self._rows(), "training", self.steps)
         if self.device.type != "cuda" or source.resident:
             for chosen in rows:
@@ -311,20 +249,46 @@ class Run:
 
 
 def start(out_dir: str | Path) -> Run:
-    """Begin a run: read what the caller set, seed everything, open the activations (made first where they are missing).
+    """Begin the run that the caller's environment describes.
 
     Args:
         out_dir: the run's folder; made when it is not there.
 
     Raises:
-        LabError: the folder cannot be written; profile, seed or device is unknown; the activations cannot be made.
+        LabError: as `begin`, or a variable makes no sense.
+    """
+    profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
+    seed, max_steps = _number("SAE_LAB_SEED", 0), _number("SAE_LAB_MAX_STEPS", 0)
+    device = os.environ.get("SAE_LAB_DEVICE")
+    return begin(out_dir, profile, seed, device, overrides=_read_overrides(), max_steps=max_steps)
+
+
+def begin(
+    out_dir: str | Path,
+    profile: Profile,
+    seed: int,
+    device: str | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    max_steps: int = 0,
+) -> Run:
+    """Begin a run: seed everything, open the activations (made first where they are missing).
+
+    Args:
+        out_dir: the run's folder; made when it is not there.
+        profile: the model, the data and the budget.
+        seed: of the order of the data and of all generators.
+        device: "cpu", "cuda" …; None takes CUDA where there is one.
+        overrides: settings that replace those of the experiment's configuration.
+        max_steps: end after so many steps; 0 for the whole budget.
+
+    Raises:
+        LabError: the folder cannot be written; the device is unknown; the activations cannot be made.
     """
     folder = Path(out_dir).resolve()
     _writing(folder, lambda: _try_folder(folder))
-    profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
-    seed = _number("SAE_LAB_SEED", 0)
-    device = _device(os.environ.get("SAE_LAB_DEVICE"))
-    return Run(folder, profile, seed, device, open_store(profile, device=str(device)))
+    place = choose_device(device)
+    return Run(folder, profile, seed, place, open_store(profile, device=str(place)), overrides or {}, max_steps)
 
 
 def _try_folder(folder: Path) -> None:
@@ -342,16 +306,6 @@ def _writing(folder: Path, write: Callable[[], None]) -> None:
         raise LabError(f"cannot write to --out_dir {folder}: {error.strerror}") from error
 
 
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise LabError(f"SAE_LAB_DEVICE: no such device {name!r}: use cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise LabError("SAE_LAB_DEVICE is cuda and torch sees no CUDA GPU: use cpu")
-    return device
-
-
 def _number(variable: str, default: int) -> int:
     text = os.environ.get(variable) or str(default)
     if not text.isdecimal():
@@ -359,13 +313,8 @@ def _number(variable: str, default: int) -> int:
     return int(text)
 
 
-def _limited(steps: int) -> int:
-    most = _number("SAE_LAB_MAX_STEPS", 0)
-    return min(steps, most) if most else steps
-
-
-def _read_overrides(values: dict[str, Any]) -> dict[str, Any]:
-    """The caller's overrides of an experiment's settings, checked against the values they replace."""
+def _read_overrides() -> dict[str, Any]:
+    """What the caller's environment says of an experiment's settings."""
     text = os.environ.get("SAE_LAB_SETTINGS") or "{}"
     try:
         overrides = json.loads(text)
@@ -373,6 +322,11 @@ def _read_overrides(values: dict[str, Any]) -> dict[str, Any]:
         raise LabError(f"SAE_LAB_SETTINGS is not JSON: {error}") from error
     if not isinstance(overrides, dict):
         raise LabError('SAE_LAB_SETTINGS must be a JSON object such as {"k": 64}')
+    return overrides
+
+
+def _checked(overrides: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Overrides of an experiment's settings, checked against the values they replace."""
     for name, value in overrides.items():
         if name not in values:
             raise LabError(f"SAE_LAB_SETTINGS: no setting {name!r}; there are {', '.join(sorted(values))}")

@@ -1,45 +1,99 @@
-"""The baselines (run_0): the template's own code, trained with several seeds and scored as any run is.
+"""The baselines: the template's own code, trained with several seeds and scored as any run is.
 
-They are made once for a template, profile, data, evaluator, versions and device, and kept in the lab's cache under a
-key of all these; a change of any makes them anew.
+They are made once for a recipe, template, profile, data, evaluator, versions and device, and kept in the lab's cache
+under a key of all these; a change of any makes them anew. Those of the profile lie in `run_0/`, those that match the L0
+of a run in `run_0/matched/`; when they are made again within a campaign the older ones move to `run_0/stale_N/`.
 """
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.kept import (
+    KIND,
+    Recipe,
+    conditions,
+    copy_seeds,
+    damage,
+    differences,
+    of_other_versions,
+    other_conditions,
+    set_aside,
+)
 from agent.execute.local import run
-from agent.execute.runs import evaluate, require
+from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_file
-from agent.files import sha256
-from agent.workspace import EXPERIMENT, LEFT_BEHIND, TEMPLATE
+from agent.report.judged import comparison_of, headline_verdicts
+from agent.report.results import load_result
+from agent.state import Run
+from agent.workspace import EXPERIMENT
 
 
 def make_baselines(campaign: Campaign) -> None:
-    """Put the baselines into `run_0/`, training and scoring those that the cache does not hold.
+    """Put the profile's baselines into `run_0/`, training and scoring those that the cache does not hold.
 
     Args:
-        campaign: The campaign, just begun.
+        campaign: The campaign, just begun, or one whose baselines are stale.
 
     Raises:
         AgentError: The lab's set-up or a baseline failed; the line says where its output is.
     """
-    facts = prepare(campaign)
+    _move_stale(campaign)
+    now = conditions(campaign, prepare(campaign))
     folder = campaign.workspace.run_dir(0)
-    keys = {}
-    for architecture in campaign.profile.baselines.architectures:
-        key = baseline_key(campaign, facts, architecture)
-        cached = _cached(campaign, key, architecture)
-        for source in sorted(cached.glob(f"{architecture}_seed*")):
-            target = folder / source.name
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(source, target)
-        keys[architecture] = cached.name
-    names = sorted(path.name for path in campaign.workspace.baseline_dirs())
-    campaign.record("baselines", keys=keys, runs=names, facts=facts)
+    recipes = [profile_recipe(campaign, architecture) for architecture in campaign.profile.baselines.architectures]
+    others = of_other_versions(recipes[0], now)
+    if others and any(not _cached(recipe, now).is_dir() for recipe in recipes):
+        campaign.screen.say(f"  {others} kept baselines are of another version of this program; they are left alone")
+    keys, names, made_under = {}, [], now
+    for recipe in recipes:
+        cached, under = obtain(campaign, now, recipe, f"baseline {recipe.architecture}")
+        names += copy_seeds(cached, recipe, folder, recipe.architecture)
+        keys[recipe.architecture] = cached.name
+        made_under = under if under != now else made_under
+    _copy_grid(campaign, folder / "grid")
+    campaign.forget_baselines()
+    campaign.record("baselines", keys=keys, runs=sorted(names), conditions=made_under)
+    if made_under != now:
+        go_on_stale(campaign, differences(made_under, now))
+
+
+def make_matched(campaign: Campaign, this: Run) -> None:
+    """Train TopK at the L0 of a run that reached another one than the baselines, so that it can be judged at all.
+
+    Args:
+        campaign: The campaign.
+        this: The run, scored and waiting.
+
+    Raises:
+        AgentError: The baseline failed.
+    """
+    assert this.last is not None
+    assert this.last.score is not None
+    k = int(this.last.score["match"])
+    base = profile_recipe(campaign, "topk")
+    recipe = Recipe({**base.settings, "k": k}, base.seeds)
+    baselines = campaign.state.baselines
+    assert baselines is not None
+    campaign.screen.say(f"  run {this.number} reached another L0; it is compared with TopK at k={k}")
+    cached, _ = obtain(campaign, baselines["conditions"], recipe, f"baseline topk at L0 {k}")
+    folder = campaign.workspace.run_dir(0) / "matched"
+    folder.mkdir(exist_ok=True)
+    names = copy_seeds(cached, recipe, folder, f"topk_l0_{k}")
+    campaign.forget_baselines()
+    comparison = comparison_of(campaign, this)
+    campaign.record(
+        "matched",
+        run=this.number,
+        k=k,
+        key=cached.name,
+        runs=names,
+        against=comparison.baseline.name,
+        verdicts=headline_verdicts(comparison),
+    )
 
 
 def prepare(campaign: Campaign) -> dict[str, Any]:
@@ -47,8 +101,11 @@ def prepare(campaign: Campaign) -> dict[str, Any]:
 
     Returns:
         The fingerprints of what there is.
+
+    Raises:
+        AgentError: It failed.
     """
-    log = campaign.workspace.path / "run_0" / "prepare.log"
+    log = campaign.workspace.run_dir(0) / "prepare.log"
     log.parent.mkdir(exist_ok=True)
     out = log.with_name("prepared.json")
     limit = campaign.profile.limits.score_seconds * 10
@@ -65,47 +122,117 @@ def prepare(campaign: Campaign) -> dict[str, Any]:
     return facts
 
 
-def baseline_key(campaign: Campaign, facts: dict[str, Any], architecture: str) -> dict[str, Any]:
-    """Everything that a baseline's scores depend on."""
-    profile = campaign.profile.model_dump(mode="json", exclude={"path", "limits", "expected", "title"})
-    return {
-        "template": sha256((TEMPLATE / EXPERIMENT).read_bytes()),
-        "architecture": architecture,
-        "profile": profile,
-        "evals": list(campaign.settings.evals or campaign.profile.default_evals),
-        "facts": facts,
-    }
+def profile_recipe(campaign: Campaign, architecture: str) -> Recipe:
+    """How the profile wants the baseline of an architecture."""
+    wanted = campaign.profile.baselines
+    return Recipe({"architecture": architecture, **wanted.settings.get(architecture, {})}, wanted.seeds)
 
 
-def _cached(campaign: Campaign, key: dict[str, Any], architecture: str) -> Path:
-    from lab.cache import entry
+def obtain(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str) -> tuple[Path, dict[str, Any]]:
+    """Baselines from the cache; they are made where it has none that are whole and fresh.
 
-    def build(folder: Path) -> None:
-        scratch = folder / "scratch"
-        shutil.copytree(TEMPLATE, scratch, ignore=LEFT_BEHIND)
-        seeds = campaign.profile.baselines.seeds
-        limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
-        settings = {"architecture": architecture, **campaign.profile.baselines.settings.get(architecture, {})}
-        made = []
-        for number, seed in enumerate(seeds, 1):
-            target = folder / f"{architecture}_seed{seed}"
-            target.mkdir()
-            what = f"baseline {architecture}, seed {number} of {len(seeds)}"
-            with progress_file() as progress, campaign.screen.step(what, progress) as tick:
-                result = run(
-                    [sys.executable, EXPERIMENT, f"--out_dir={target}"],
-                    cwd=scratch,
-                    env=environment(campaign, seed, progress, json.dumps(settings)),
-                    # In the workspace: a failed build's folder does not stay.
-                    log=campaign.workspace.run_dir(0) / f"{architecture}_{seed}.log",
-                    seconds=limit,
-                    tick=tick,
-                )
-            require(result, what, limit)
-            made.append(target)
-        shutil.rmtree(scratch)
-        log = campaign.workspace.run_dir(0) / f"{architecture}_scoring.log"
-        result = evaluate(campaign, made, log, f"baseline {architecture}: scoring {len(made)} seeds")
-        require(result, f"scoring the {architecture} baseline", campaign.profile.limits.score_seconds)
+    Args:
+        campaign: The campaign.
+        now: The conditions that they have to be made under.
+        recipe: Which.
+        what: What they are called on the screen.
 
-    return entry("baselines", key, build)
+    Returns:
+        Their folder, to be read only, and the conditions they were made under (`now`, but with `stale_ok`).
+
+    Raises:
+        AgentError: One could not be trained or scored.
+    """
+    from lab import cache
+
+    folder = _cached(recipe, now)
+    if folder.is_dir():
+        whole = (folder / "key.json").is_file()
+        wrong = damage(folder, recipe, now["facts"]["evals"]) if whole else "its key.json is missing"
+        if not wrong:
+            return folder, now
+        kept = set_aside(folder)
+        campaign.screen.say(f"  {what}: the kept one is damaged ({wrong}); it is set aside as {kept} and made again")
+    if other := other_conditions(recipe, now):
+        path, under = other
+        if campaign.settings.stale_ok and not damage(path, recipe, None):
+            return path, under
+        changes = ", ".join(differences(under, now))
+        campaign.screen.say(f"  {what}: the kept one is stale and stays as it is; changed since: {changes}")
+    return cache.entry(KIND, recipe.key(now), lambda part: _make(campaign, now, recipe, what, part)), now
+
+
+def _cached(recipe: Recipe, now: dict[str, Any]) -> Path:
+    from lab import cache
+
+    return cache.root() / KIND / cache.fingerprint(recipe.key(now))
+
+
+def _make(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str, folder: Path) -> None:
+    """Train and score into an empty folder; the logs lie in the workspace, since a failed build's folder is deleted."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    (scratch / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
+    logs = campaign.workspace.run_dir(0) / "logs"
+    logs.mkdir(exist_ok=True)
+    name = what.replace(" ", "_")
+    made = []
+    for number, seed in enumerate(recipe.seeds, 1):
+        target = folder / f"{recipe.architecture}_seed{seed}"
+        target.mkdir()
+        one = f"{what}, seed {number} of {len(recipe.seeds)}"
+        log = logs / f"{name}_seed{seed}.log"
+        result = train(campaign, target, scratch, seed, one, json.dumps(dict(recipe.settings)), log)
+        require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
+        made.append(target)
+    shutil.rmtree(scratch)
+    result = evaluate(campaign, made, logs / f"{name}_scoring.log", f"{what}: scoring {len(made)} seeds")
+    require(result, f"scoring the {what}", campaign.profile.limits.score_seconds)
+    if wrong := damage(folder, recipe, now["facts"]["evals"]):
+        raise AgentError(f"{what}: {wrong}: the lab was changed while the campaign went on; resume it")
+
+
+def _copy_grid(campaign: Campaign, folder: Path) -> None:
+    """Copy the scores of the lab's grid, where someone had it made; one that is damaged is left out."""
+    from lab.grid import kept_points
+
+    for point in kept_points(campaign.profile):
+        target = folder / f"{point.architecture}_l0_{point.l0:g}_seed{point.seed}"
+        try:
+            load_result(point.folder)
+        except AgentError:
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("results.json", "training.json"):
+            shutil.copy(point.folder / name, target)
+
+
+def _move_stale(campaign: Campaign) -> None:
+    """Put the baselines of before where they stay; what a stopped attempt at new ones left is made again."""
+    eras = campaign.state.eras
+    if not eras:
+        return
+    folder = campaign.workspace.run_dir(0)
+    kept = folder / f"stale_{len(eras)}"
+    there = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("stale_")]
+    if kept.is_dir():
+        for path in there:
+            shutil.rmtree(path)
+        return
+    half_moved = folder / f"stale_{len(eras)}.part"
+    half_moved.mkdir(exist_ok=True)
+    for path in there:
+        if path != half_moved:
+            path.rename(half_moved / path.name)
+    half_moved.rename(kept)
+    campaign.forget_baselines()
+
+
+def go_on_stale(campaign: Campaign, changes: list[str]) -> None:
+    """The user wants no new baselines: what changed since stands beside every later comparison, and voids it."""
+    if changes:
+        campaign.screen.say(
+            "  [yellow]the baselines are stale[/yellow] and kept (--stale-ok), so there will be no verdicts; "
+            f"changed since: {', '.join(changes)}"
+        )
+    campaign.record("stale", changes=changes, accepted=True)

@@ -1,5 +1,6 @@
 """One run: `python experiment.py --out_dir=run_i` in the workspace, then its score from the weights it saved."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import Result, run, tail
 from agent.execute.surroundings import environment, lab_command, progress_file
-from agent.report.compare import compare, primary
+from agent.report.compare import best_comparison
+from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.results import load_result
 from agent.state import Run
 from agent.workspace import EXPERIMENT
@@ -28,21 +30,42 @@ def execute(campaign: Campaign, this: Run) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
-    with progress_file() as progress, campaign.screen.step(f"run {this.number}: training", progress) as tick:
-        result = run(
-            [sys.executable, EXPERIMENT, f"--out_dir={folder.name}"],
-            cwd=campaign.workspace.path,
-            env=environment(campaign, campaign.profile.baselines.seeds[0], progress),
-            log=folder / "log.txt",
-            seconds=limit,
-            tick=tick,
-        )
+    seed = campaign.profile.baselines.seeds[0]
+    result = train(campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training")
     if not result.ok:
         _fail(campaign, this, result.reason(limit), result)
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
         _fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
     else:
         campaign.record("ran", run=this.number, seconds=round(result.seconds, 2))
+
+
+def train(
+    campaign: Campaign, folder: Path, code: Path, seed: int, what: str, settings: str = "{}", log: Path | None = None
+) -> Result:
+    """Run `experiment.py` once.
+
+    Args:
+        campaign: The campaign.
+        folder: Where it leaves its SAE; it exists.
+        code: The folder with `experiment.py`, its working folder.
+        seed: The seed, the lab's.
+        what: The step, in words.
+        settings: Overrides of the experiment's configuration, as JSON.
+        log: Where the output goes; `log.txt` in `folder` when None.
+
+    Returns:
+        How it ended.
+    """
+    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
+        return run(
+            [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"],
+            cwd=code,
+            env=environment(campaign, seed, progress, settings),
+            log=log or folder / "log.txt",
+            seconds=campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
+            tick=tick,
+        )
 
 
 def score(campaign: Campaign, this: Run) -> None:
@@ -61,9 +84,16 @@ def score(campaign: Campaign, this: Run) -> None:
         )
         return
     scored = load_result(folder, folder.name)
-    comparison = compare(scored, primary(scored, campaign.baselines))
-    verdicts = {row.metric: row.verdict for row in comparison.rows if row.value.headline}
-    campaign.record("scored", run=this.number, seconds=round(result.seconds, 2), sae=scored.weights, verdicts=verdicts)
+    comparison = best_comparison(scored, campaign.groups().values(), campaign.state.changed)
+    campaign.record(
+        "scored",
+        run=this.number,
+        seconds=round(result.seconds, 2),
+        sae=scored.weights,
+        against=comparison.baseline.name,
+        verdicts=headline_verdicts(comparison),
+        match=wanted_k(comparison),
+    )
 
 
 def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> Result:

@@ -1,72 +1,56 @@
-"""What a run's scores mean beside the baselines: confounds first, then verdicts outside a noise floor."""
+"""What a run's scores mean beside others': confounds first, then verdicts outside a noise floor."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agent.reply import Prediction
-from agent.report.results import Group, RunResult, Value, shown
+from agent.report.confounds import L0, Confound, find_confounds
+from agent.report.noise import difference
+from agent.report.results import Group, RunResult, Value
 
-Verdict = Literal["improved", "worse", "within noise", "changed", "not comparable", "no baseline"]
-
-# Beyond these relative differences two runs answer different questions.
-L0_TOLERANCE = 0.05
-TOKENS_TOLERANCE = 0.01
-
-# The settings of training that a comparison holds equal, and the field of the training record for each.
-CONFOUNDS = {
-    "tokens": "tokens",
-    "steps": "steps",
-    "batch size": "batch_size",
-    "data": "data",
-    "device": "device",
-    "dtype": "dtype",
-    "profile": "profile",
-}
-SETTINGS = {"dictionary size": "d_sae", "learning rate": "lr"}
-
-
-@dataclass(frozen=True)
-class Confound:
-    """A difference between a run and its baseline that is not the idea.
-
-    Args:
-        what: For example `L0`.
-        run: The run's figure.
-        baseline: The baseline's.
-        blocks: Whether no verdict can be given because of it.
-    """
-
-    what: str
-    run: str
-    baseline: str
-    blocks: bool
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.run} (baseline {self.baseline})"
+Verdict = Literal["improved", "worse", "within noise", "changed", "not comparable", "not scored", "no baseline"]
+JUDGED = ("improved", "worse", "changed", "within noise")
+# An architecture of which there is no baseline is judged against this one, the strongest.
+REFERENCE = "topk"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of a run beside the baseline's."""
+    """One metric of a run beside the baseline's.
+
+    Args:
+        metric: Its name.
+        value: The run's, a mean where it has several seeds.
+        baseline: The baseline's mean.
+        delta: Run minus baseline.
+        margin: Half the width of the interval that seeds alone explain.
+        pairs: How many pairs of equal seeds were compared; 0 where spreads were pooled.
+        verdict: What the difference means.
+    """
 
     metric: str
     value: Value
     baseline: Value | None
+    delta: float | None
     margin: float | None
+    pairs: int
     verdict: Verdict
 
     @property
-    def delta(self) -> float | None:
-        """Run minus the baseline's mean."""
-        return None if self.baseline is None else self.value.value - self.baseline.value
+    def gain(self) -> float | None:
+        """The difference in the direction that is better; None without a direction."""
+        if self.delta is None or self.value.better is None:
+            return None
+        return self.delta if self.value.better == "higher" else -self.delta
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run against one group of baselines."""
+    """A run against one group of others: a baseline, or an earlier run."""
 
-    run: RunResult
+    run: Group
     baseline: Group
     confounds: tuple[Confound, ...]
     rows: tuple[Row, ...]
@@ -76,78 +60,57 @@ class Comparison:
         """Whether verdicts are given at all."""
         return not any(confound.blocks for confound in self.confounds)
 
+    @property
+    def only_l0(self) -> bool:
+        """Whether nothing but the L0 stands in the way of a verdict, so that a baseline at the run's L0 would do."""
+        return [confound.what for confound in self.confounds if confound.blocks] == ["L0"]
+
     def row(self, metric: str) -> Row | None:
         """The row of a metric."""
         return next((row for row in self.rows if row.metric == metric), None)
 
 
-def margin(baseline: Value, level: float = 0.95) -> float | None:
-    """Half the width of the interval in which one new run of the baseline would fall.
-
-    Student's t prediction interval for one new observation: t(n - 1) * sd * sqrt(1 + 1/n).
-
-    Args:
-        baseline: A mean over seeds.
-        level: The share of new runs that fall inside.
-
-    Returns:
-        The half width in the metric's unit, or None with fewer than two seeds.
-    """
-    if baseline.sd is None or baseline.n < 2:
-        return None
-    return student_t((1 + level) / 2, baseline.n - 1) * baseline.sd * math.sqrt(1 + 1 / baseline.n)
-
-
-def student_t(probability: float, freedom: int) -> float:
-    """A quantile of Student's t distribution.
+def compare(
+    run: RunResult | Group, baseline: Group, noise: Group | None = None, changed: Sequence[str] = ()
+) -> Comparison:
+    """Set a run beside a group of others.
 
     Args:
-        probability: Between 0.5 and 1.
-        freedom: Degrees of freedom, at least 1.
-
-    Returns:
-        The quantile.
-    """
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, probability))
-
-
-def compare(run: RunResult, baseline: Group) -> Comparison:
-    """Set a run beside a group of baselines.
-
-    Args:
-        run: The run.
-        baseline: Runs of one baseline that differ in their seed.
+        run: The run, or runs of the same code with several seeds.
+        baseline: Runs of one code that differ in their seed.
+        noise: Runs that tell how much seeds do, where both of the above are single runs.
+        changed: What changed since the baseline was made and stands in no training record.
 
     Returns:
         The confounds and one row for each metric of the run.
     """
-    confounds = tuple(_confounds(run, baseline))
+    ours = run if isinstance(run, Group) else Group(run.name, (run,))
+    confounds = find_confounds(ours, baseline, changed)
     comparable = not any(confound.blocks for confound in confounds)
-    rows = tuple(_row(name, value, baseline.lookup(name), comparable) for name, value in run.metrics.items())
-    return Comparison(run, baseline, confounds, rows)
+    rows = tuple(_row(name, ours, baseline, noise, comparable) for name in ours.metrics)
+    return Comparison(ours, baseline, confounds, rows)
 
 
-def primary(run: RunResult, baselines: dict[str, Group]) -> Group:
-    """The baseline that a run is judged against: its own architecture's, or the one whose L0 is nearest.
+def best_comparison(run: RunResult, groups: Iterable[Group], changed: Sequence[str] = ()) -> Comparison:
+    """The run beside the baseline that it is judged against.
+
+    That is its own architecture's where there is one at its L0, else TopK's at its L0. Where none matches, it is the
+    first of these, and the comparison says why there is no verdict.
 
     Args:
         run: The run.
-        baselines: By architecture, at least one.
+        groups: All baselines there are, the profile's own first; at least one.
+        changed: What changed since they were made.
 
     Returns:
-        The group.
+        The comparison.
     """
-    if run.architecture in baselines:
-        return baselines[run.architecture]
-    own = run.lookup("core.l0")
-
-    def distance(group: Group) -> float:
-        theirs = group.lookup("core.l0")
-        return abs(math.log(own.value / theirs.value)) if own and theirs and own.value > 0 < theirs.value else math.inf
-
-    return min(baselines.values(), key=distance)
+    known = list(groups)
+    ours = [group for group in known if group.architecture == run.architecture]
+    reference = [group for group in known if group.architecture == REFERENCE and run.architecture != REFERENCE]
+    first, *rest = [compare(run, group, changed=changed) for group in [*ours, *reference] or known[:1]]
+    rest.sort(key=lambda found: (found.baseline.architecture != first.baseline.architecture, _l0_distance(found)))
+    return next((found for found in (first, *rest) if found.comparable), first)
 
 
 def judge(prediction: Prediction, comparison: Comparison) -> str:
@@ -161,11 +124,12 @@ def judge(prediction: Prediction, comparison: Comparison) -> str:
         `undecided` where the metric was not scored, the run is not comparable, or a predicted change is within noise.
     """
     row = comparison.row(prediction.metric)
-    if row is None or row.delta is None or row.verdict in ("not comparable", "no baseline"):
+    if row is None or row.delta is None or row.verdict not in JUDGED:
         return "undecided"
     inside = row.verdict == "within noise"
     if prediction.direction == "same":
-        return "hit" if inside else "miss"
+        # Without a noise floor nothing tells "the same" from "not seen".
+        return "miss" if not inside else "undecided" if row.margin is None else "hit"
     signed = row.delta if prediction.direction == "up" else -row.delta
     if inside:
         # A size was named that the noise floor excludes: the run did see that it is not there.
@@ -175,49 +139,27 @@ def judge(prediction: Prediction, comparison: Comparison) -> str:
     return "hit" if signed > 0 and low <= signed <= high else "miss"
 
 
-def _row(name: str, value: Value, baseline: Value | None, comparable: bool) -> Row:
-    if baseline is None or math.isnan(baseline.value):
-        return Row(name, value, None, None, "no baseline")
-    width = margin(baseline)
-    if not comparable:
-        return Row(name, value, baseline, width, "not comparable")
-    delta = value.value - baseline.value
+def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable: bool) -> Row:
+    value, other = run.lookup(name), baseline.lookup(name)
+    assert value is not None
+    if other is None or math.isnan(other.value):
+        return Row(name, value, None, None, None, 0, "no baseline")
+    if math.isnan(value.value):
+        return Row(name, value, other, None, None, 0, "not scored")
+    spread = noise.samples(name) if noise and len(run.runs) == len(baseline.runs) == 1 else ()
+    found = difference(run.samples(name), baseline.samples(name), spread)
     verdict: Verdict
-    if width is None or math.isnan(delta) or abs(delta) <= width:
+    if not comparable:
+        verdict = "not comparable"
+    elif not found.outside:
         verdict = "within noise"
     elif value.better is None:
         verdict = "changed"
     else:
-        verdict = "improved" if (delta > 0) == (value.better == "higher") else "worse"
-    return Row(name, value, baseline, width, verdict)
+        verdict = "improved" if (found.delta > 0) == (value.better == "higher") else "worse"
+    return Row(name, value, other, found.delta, found.margin, found.pairs, verdict)
 
 
-def _confounds(run: RunResult, baseline: Group) -> list[Confound]:
-    found = []
-    own, theirs = run.lookup("core.l0"), baseline.lookup("core.l0")
-    if own and theirs and _differs(own.value, theirs.value, L0_TOLERANCE):
-        found.append(Confound("L0", shown(own.value), shown(theirs.value), True))
-    other = baseline.runs[0]
-    for what, key in CONFOUNDS.items():
-        ours, base = run.training.get(key), other.training.get(key)
-        if ours != base:
-            blocks = what in ("data", "profile") or (
-                what in ("tokens", "steps") and _differs(float(ours or 0), float(base or 0), TOKENS_TOLERANCE)
-            )
-            found.append(Confound(what, _brief(ours), _brief(base), blocks))
-    for what, key in SETTINGS.items():
-        ours, base = (record.training.get("settings", {}).get(key) for record in (run, other))
-        if ours != base:
-            found.append(Confound(what, _brief(ours), _brief(base), what == "dictionary size"))
-    for name, key in run.evaluator.items():
-        if name in other.evaluator and key != other.evaluator[name]:
-            found.append(Confound(f"evaluator of {name}", "changed", "as it was", True))
-    return found
-
-
-def _differs(ours: float, theirs: float, tolerance: float) -> bool:
-    return abs(ours - theirs) > tolerance * abs(theirs)
-
-
-def _brief(value: object) -> str:
-    return shown(float(value)) if isinstance(value, int | float) else str(value)[:24]
+def _l0_distance(comparison: Comparison) -> float:
+    ours, theirs = comparison.run.lookup(L0), comparison.baseline.lookup(L0)
+    return abs(ours.value - theirs.value) if ours and theirs else math.inf

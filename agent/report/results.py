@@ -54,6 +54,12 @@ class RunResult:
         """`topk`, `relu` or what the run called its own."""
         return str(self.training.get("architecture", ""))
 
+    @property
+    def seed(self) -> int | None:
+        """The seed it was trained with; None where the record has none."""
+        seed = self.training.get("seed")
+        return seed if isinstance(seed, int) else None
+
     def lookup(self, name: str) -> Value | None:
         """A metric, or `settings.NAME`, `training.NAME`; None when there is no such number."""
         if name in self.metrics:
@@ -72,6 +78,21 @@ class Group:
 
     name: str
     runs: tuple[RunResult, ...]
+
+    @property
+    def architecture(self) -> str:
+        """What all its runs are."""
+        return self.runs[0].architecture
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings that made it, beside the template's own."""
+        return dict(self.runs[0].training.get("overrides", {}))
+
+    def samples(self, name: str) -> list[tuple[int | None, float]]:
+        """Seed and value of each run that has the metric."""
+        found = ((run.seed, run.lookup(name)) for run in self.runs)
+        return [(seed, value.value) for seed, value in found if value is not None]
 
     def lookup(self, name: str) -> Value | None:
         """The mean over the seeds, with its standard deviation; None when a seed lacks it."""
@@ -120,18 +141,21 @@ def load_result(run_dir: Path, name: str | None = None) -> RunResult:
         raise AgentError(f"{run_dir / 'results.json'} is damaged ({error!r}); score the run again") from error
 
 
-def load_baselines(run_0: Path) -> dict[str, Group]:
-    """The baselines of a campaign, by architecture.
+def load_groups(folder: Path) -> dict[str, Group]:
+    """Runs that differ in their seed, by what their folders are called.
 
     Args:
-        run_0: The folder that holds `topk_seed0`, `relu_seed0` and so on.
+        folder: The folder that holds `topk_seed0`, `topk_seed1`, `relu_seed0` and so on; it may be missing.
 
     Returns:
-        One group for each architecture, TopK first.
+        One group for each name before `_seed`, TopK first.
+
+    Raises:
+        AgentError: Results are missing or damaged.
     """
     groups: dict[str, list[RunResult]] = {}
-    for folder in sorted(path for path in run_0.glob("*_seed*") if path.is_dir()):
-        groups.setdefault(folder.name.rpartition("_seed")[0], []).append(load_result(folder))
+    for path in sorted(path for path in folder.glob("*_seed*") if path.is_dir()):
+        groups.setdefault(path.name.rpartition("_seed")[0], []).append(load_result(path))
     names = sorted(groups, key=lambda name: (name != "topk", name))
     return {name: Group(name, tuple(groups[name])) for name in names}
 

@@ -2,8 +2,9 @@
 
 from agent.campaign import Campaign
 from agent.references import fill
-from agent.report.compare import Comparison, Row, compare, judge, primary
-from agent.report.results import RunResult, Value, shown
+from agent.report.compare import Comparison, Row, judge
+from agent.report.judged import comparison_of, earlier_comparison, goal
+from agent.report.results import Value, shown
 from agent.state import Run
 
 # What the table of all runs shows, where it was scored; the last run is shown in full.
@@ -14,7 +15,14 @@ BRIEF = (
     "absorption.mean_absorption_fraction_score",
     "absorption.mean_letter_f1",
 )
-MARKS = {"improved": "improved", "worse": "worse", "within noise": "~", "changed": "changed", "not comparable": "n/c"}
+MARKS = {
+    "improved": "improved",
+    "worse": "worse",
+    "within noise": "~",
+    "changed": "changed",
+    "not comparable": "n/c",
+    "not scored": "not scored",
+}
 
 
 def sign(value: Value) -> str:
@@ -40,11 +48,6 @@ def short(name: str) -> str:
     return name.partition(".")[2].removeprefix("mean_").removesuffix("_score")
 
 
-def comparison_of(campaign: Campaign, result: RunResult) -> Comparison:
-    """A run beside the baseline it is judged against."""
-    return compare(result, primary(result, campaign.baselines))
-
-
 def one_line_table(campaign: Campaign, runs: list[Run]) -> str:
     """All runs, a line each: a few scores, each with its verdict.
 
@@ -60,29 +63,42 @@ def one_line_table(campaign: Campaign, runs: list[Run]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines)
 
 
-def run_table(campaign: Campaign, runs: list[Run]) -> tuple[list[str], list[list[str]]]:
-    """Baselines and runs with a few scores: the head of the table, and its rows."""
+def run_table(campaign: Campaign, runs: list[Run], attempts: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Baselines and runs with a few scores: the head of the table, and its rows.
+
+    Args:
+        campaign: The campaign.
+        runs: The runs to show.
+        attempts: Whether attempts that failed and were mended have lines of their own.
+    """
     names = brief(campaign)
     first = next(iter(campaign.baselines.values()))
     header = ["run", *(f"{short(name)} {sign(first.metrics[name])}".strip() for name in names), "change"]
+    blank = [""] * len(names)
     rows = [
         [name, *(str(group.lookup(metric) or "") for metric in names), "baseline"]
-        for name, group in campaign.baselines.items()
+        for name, group in campaign.groups().items()
     ]
     for run in runs:
-        change = run.last.change if run.last else ""
+        name, change = f"run_{run.number}", run.last.change if run.last else ""
+        if attempts:
+            failed = [attempt for attempt in run.attempts if attempt.failure]
+            rows += [
+                [f"{name}, attempt {attempt.number}", *blank, f"failed: {(attempt.failure or {})['reason']}"]
+                for attempt in failed
+            ]
         if run.status == "scored":
-            comparison = comparison_of(campaign, campaign.result(run.number))
-            rows.append([f"run_{run.number}", *(_cell(comparison.row(name)) for name in names), change])
+            comparison = comparison_of(campaign, run)
+            rows.append([name, *(_cell(comparison.row(metric)) for metric in names), change + _aside(comparison)])
         else:
-            rows.append([f"run_{run.number}", *[""] * len(names), f"{run.status}: {change or run.given_up}"])
+            rows.append([name, *blank, f"{run.status}: {change or run.given_up}"])
     return header, rows
 
 
 def detail(campaign: Campaign, run: Run) -> str:
     """A scored run for a prompt: change, confounds, prediction with its outcome, all headline scores."""
     assert run.last is not None
-    comparison = comparison_of(campaign, campaign.result(run.number))
+    comparison = comparison_of(campaign, run)
     base = comparison.baseline.name
     lines = [f"run_{run.number}: {run.last.change}"]
     if run.last.ran:
@@ -101,6 +117,7 @@ def detail(campaign: Campaign, run: Run) -> str:
             lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
     if noise:
         lines.append(f"Within noise of {base}: {', '.join(noise)}")
+    lines += _beside_earlier(campaign, run)
     return "\n".join(lines)
 
 
@@ -115,30 +132,35 @@ def baseline_detail(campaign: Campaign) -> str:
     return "\n".join(lines)
 
 
-def metric_table(campaign: Campaign, comparison: Comparison, names: list[str]) -> str:
+def metric_table(campaign: Campaign, run: Run, comparison: Comparison, names: list[str]) -> str:
     """A run's scores beside all baselines, in columns of equal width.
 
     Args:
         campaign: The campaign.
+        run: The run.
         comparison: The run beside the baseline it is judged against.
         names: The metrics, in their order.
 
     Returns:
-        The table; the verdict is against `comparison.baseline`.
+        The table; the first verdict is against `comparison.baseline`, the second against the best earlier run.
     """
-    groups = campaign.baselines
-    header = ["metric", "", comparison.run.name, *groups, f"change against {comparison.baseline.name}", "verdict"]
+    assert run.last is not None
+    valid = campaign.groups(run.last.era)
+    groups = [group for name, group in valid.items() if name in campaign.baselines or group is comparison.baseline]
+    others = [found for found in (comparison, earlier_comparison(campaign, run)) if found]
+    header = ["metric", "", comparison.run.name, *(group.name for group in groups)]
+    for found in others:
+        header += [f"change against {found.baseline.name}", "verdict"]
     rows = [header]
     for name in names:
         row = comparison.row(name)
         if row is None:
             continue
-        others = [group.lookup(name) for group in groups.values()]
-        delta = "" if row.delta is None else f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}"
-        floor = "" if row.margin is None else f" (noise ±{shown(row.margin)})"
-        rows.append(
-            [name, sign(row.value), str(row.value), *(str(v) if v else "" for v in others), delta + floor, row.verdict]
-        )
+        values = [group.lookup(name) for group in groups]
+        cells = [name, sign(row.value), str(row.value), *(str(value) if value else "" for value in values)]
+        for found in others:
+            cells += change_cells(found.row(name))
+        rows.append(cells)
     return columns(rows)
 
 
@@ -166,9 +188,36 @@ def columns(rows: list[list[str]]) -> str:
     return "\n".join(made)
 
 
-def told(campaign: Campaign, text: str) -> str:
-    """A text of the model, its references filled in."""
-    return fill(text, campaign.lookup)
+def told(campaign: Campaign, text: str, era: int | None = None) -> str:
+    """A text of the model, its references filled in; those to baselines from the era it speaks of."""
+    return fill(text, lambda source, metric: campaign.lookup(source, metric, era))
+
+
+def change_cells(row: Row | None) -> list[str]:
+    """Two cells: the change with its noise floor, and the verdict."""
+    if row is None or row.delta is None:
+        return ["", row.verdict if row else ""]
+    floor = "" if row.margin is None else f" (noise ±{shown(row.margin)})"
+    return [f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}{floor}", row.verdict]
+
+
+def _beside_earlier(campaign: Campaign, run: Run) -> list[str]:
+    """One line: the run beside the best before it, where anything can be said of it."""
+    found = earlier_comparison(campaign, run)
+    if found is None:
+        return []
+    best = f"Against {found.baseline.name}, the best before it in {goal(campaign)}"
+    if not found.comparable:
+        return [f"{best}: not comparable ({'; '.join(str(item) for item in found.confounds if item.blocks)})"]
+    rows = [row for name in headlines(campaign) if (row := found.row(name)) and row.verdict in ("improved", "worse")]
+    said = ", ".join(f"{row.metric} {' '.join(change_cells(row))}" for row in rows)
+    return [f"{best}: {said or 'all within noise'}"]
+
+
+def _aside(comparison: Comparison) -> str:
+    """Named where a run is judged against another baseline than its architecture's own."""
+    name = comparison.baseline.name
+    return "" if name == comparison.run.architecture else f" [against {name}]"
 
 
 def _cell(row: Row | None) -> str:

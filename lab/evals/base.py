@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from lab import cache
+from lab.devices import choose_device
 from lab.errors import LabError
 from lab.settings import Profile
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Build = Callable[[Path], None]
 Better = Literal["higher", "lower"] | None
 
-_NOT_IN_SCORES = {"lab.cache", "lab.errors", "lab.progress", "lab.settings"}
+_NOT_IN_SCORES = {"lab.cache", "lab.devices", "lab.errors", "lab.hub", "lab.progress", "lab.settings"}
 _LIBRARIES = ("torch", "transformers")
 
 
@@ -110,7 +111,7 @@ class Context:
     @cached_property
     def device(self) -> torch.device:
         """Where models and SAEs are run."""
-        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return choose_device(self._device)
 
     @cached_property
     def dtype(self) -> str:

@@ -66,14 +66,22 @@ def load_runs() -> list[Result]:
     return [result for result in loaded if result is not None]
 
 
-def load_baselines() -> dict[str, list[Result]]:
-    """The baselines' seeds, by architecture."""
+def load_seeds(home: Path) -> dict[str, list[Result]]:
+    """Runs that differ in their seed, by name: the baselines in run_0, those at other L0 in run_0/matched."""
     groups: dict[str, list[Result]] = {}
-    for folder in sorted(Path("run_0").glob("*_seed*")):
+    for folder in sorted(home.glob("*_seed*")):
         result = load(folder)
         if result is not None:
             groups.setdefault(folder.name.rpartition("_seed")[0], []).append(result)
     return dict(sorted(groups.items(), key=lambda item: item[0] != "topk"))
+
+
+def load_grid() -> dict[str, list[Result]]:
+    """The lab's grid of baselines, where it was made: each architecture at several L0."""
+    found: dict[str, list[Result]] = {}
+    for name, seeds in load_seeds(Path("run_0/grid")).items():
+        found.setdefault(f"{name.rpartition('_l0_')[0]} grid", []).extend(seeds)
+    return found
 
 
 def save(figure: plt.Figure, name: str, description: str, rows: list[dict], listing: dict[str, str]) -> None:
@@ -113,13 +121,20 @@ def headline_scores(runs: list[Result], baselines: dict[str, list[Result]], list
             if value is not None:
                 axes.plot(value, place, "o", color="black", markersize=5)
                 rows.append({"run": run.name, "metric": title, "value": value})
+            for seed in load_seeds(Path(f"{run.name}_confirm")).get(f"{run.name}_confirm", []):
+                if (fresh := seed.metric(evaluation, name)) is not None:
+                    axes.plot(fresh, place, "o", color="black", fillstyle="none", markersize=5)
+                    rows.append({"run": seed.name, "metric": title, "value": fresh})
         axes.set_xlabel(f"{title}\n{runs[0].better(evaluation, name)}")
     grid[0][0].set_yticks(range(len(runs)), [run.label for run in runs])
     grid[0][0].invert_yaxis()
     grid[0][0].set_ylabel("Run")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    description = "Headline scores of each run (dots) beside the baselines (lines: means, bands: range over seeds)."
+    description = (
+        "Headline scores of each run (dots; rings: fresh seeds of the run that was confirmed) beside the baselines "
+        "(lines: means, bands: range over seeds)."
+    )
     save(figure, "headline", description, rows, listing)
 
 
@@ -212,9 +227,10 @@ def main() -> None:
         }
     )
     FIGURES.mkdir(exist_ok=True)
-    runs, baselines, listing = load_runs(), load_baselines(), {}
-    for figure in (headline_scores, sparsity_plane, absorption_by_letter, training_curves):
+    runs, baselines, listing = load_runs(), load_seeds(Path("run_0")), {}
+    for figure in (headline_scores, absorption_by_letter, training_curves):
         figure(runs, baselines, listing)
+    sparsity_plane(runs, {**baselines, **load_seeds(Path("run_0/matched")), **load_grid()}, listing)
     (FIGURES / "figures.json").write_text(json.dumps(listing, indent=2) + "\n")
 
 

@@ -158,6 +158,8 @@ def test_killed_and_resumed_it_ends_the_same(campaign, tmp_path):
         (["--idea", IDEA, "--model", "nobody:x"], "nobody:x"),
         (["--idea", IDEA, "--model", "replay:missing.jsonl"], "missing.jsonl"),
         (["--idea", IDEA, "--model", "script", "--max-runs", "0"], "--max-runs"),
+        (["--idea", IDEA, "--model", "script", "--confirm", "1"], "--confirm: one seed tells nothing of the noise"),
+        (["--idea", IDEA, "--model", "script", "--goal", "core.l0"], "--goal core.l0: no evaluation scores it"),
         (["--idea", "sparsity_guided_orthogonality", "--model", "script"], "no scripted campaign"),
         (["--resume", "."], "not a campaign's folder"),
     ],

@@ -1,12 +1,12 @@
 """Verdicts: confounds first, then the noise floor, then what a prediction was worth."""
 
-import math
-
 import pytest
-from scipy import stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.reply import Prediction
-from agent.report.compare import compare, judge, margin, primary
+from agent.report.compare import best_comparison, compare, judge
+from agent.report.judged import wanted_k
 from agent.report.results import Group, RunResult, Value, shown, shown_spread
 
 TRAINING = {
@@ -18,6 +18,8 @@ TRAINING = {
     "device": "cpu",
     "dtype": "float32",
     "profile": "p",
+    "seed": 0,
+    "versions": {"torch": "2"},
     "settings": {"d_sae": 64, "lr": 1e-3},
 }
 KEY = {"core": {"evaluator": "e", "settings": "s"}}
@@ -29,12 +31,12 @@ def result(name="run_1", ev=0.8, l0=32.0, training=None, key=None, **metrics):
     return RunResult(name, values, {**TRAINING, **(training or {})}, "w", key or KEY)
 
 
-BASE = Group("topk", tuple(result(f"topk_seed{n}", ev=ev) for n, ev in enumerate((0.80, 0.81, 0.82))))
+def group(name="topk", evs=(0.80, 0.81, 0.82), first=0, training=None, **kwargs):
+    seeds = [{**(training or {}), "seed": first + place} for place in range(len(evs))]
+    return Group(name, tuple(result(f"{name}_seed{t['seed']}", ev, training=t, **kwargs) for ev, t in zip(evs, seeds)))
 
 
-def test_margin_is_the_prediction_interval_for_one_new_run():
-    wide = margin(BASE.lookup("core.explained_variance"))
-    assert wide == pytest.approx(stats.t.ppf(0.975, 2) * 0.01 * math.sqrt(1 + 1 / 3))
+BASE = group()
 
 
 @pytest.mark.parametrize(("ev", "verdict"), [(0.84, "within noise"), (0.90, "improved"), (0.70, "worse")])
@@ -52,7 +54,10 @@ def test_lower_is_better_turns_it_round():
     [
         ({"l0": 40.0}, "L0"),
         ({"training": {"tokens": 2000}}, "tokens"),
+        ({"l0": float("nan")}, "L0"),
         ({"training": {"data": "other"}}, "data"),
+        ({"training": {"device": "cuda"}}, "device"),
+        ({"training": {"versions": {"torch": "3"}}}, "versions"),
         ({"training": {"settings": {"d_sae": 128, "lr": 1e-3}}}, "dictionary size"),
         ({"key": {"core": {"evaluator": "new", "settings": "s"}}}, "evaluator of core"),
     ],
@@ -70,16 +75,113 @@ def test_a_learning_rate_is_named_and_does_not_void():
     assert [str(confound) for confound in comparison.confounds] == ["learning rate 0.005000 (baseline 0.001000)"]
 
 
+def test_what_blocks_says_so():
+    assert str(compare(result(l0=40.0), BASE).confounds[0]) == "L0 40 (baseline 32), no verdict"
+
+
+def test_l0_that_nobody_measured_is_not_taken_to_match():
+    run = result()
+    del run.metrics["core.l0"]
+    comparison = compare(run, BASE)
+    assert not comparison.comparable
+    assert str(comparison.confounds[0]) == "L0 unknown (baseline 32), no verdict"
+
+
+def test_confounds_come_with_the_heaviest_first():
+    run = result(l0=40.0, training={"tokens": 9, "data": "x", "seed": 7, "settings": {"d_sae": 65, "lr": 1}})
+    named = [confound.what for confound in compare(run, BASE, changed=["the template"]).confounds]
+    assert named == ["L0", "dictionary size", "tokens", "learning rate", "data", "seeds", "the template"]
+
+
+def test_what_changed_since_the_baseline_was_made_voids_the_verdict():
+    assert compare(result(ev=0.99), BASE, changed=["the device"]).row("core.explained_variance").verdict == (
+        "not comparable"
+    )
+
+
+def test_a_score_that_is_no_number_is_not_taken_for_noise():
+    comparison = compare(result(ev=float("nan")), BASE)
+    assert comparison.row("core.explained_variance").verdict == "not scored"
+    assert judge(Prediction("core.explained_variance", "same"), comparison) == "undecided"
+
+
+def test_fresh_seeds_of_both_are_compared_in_pairs():
+    ours, theirs = group("run_3_confirm", (0.91, 0.82, 0.73), 3), group("topk_fresh", (0.90, 0.80, 0.70), 3)
+    row = compare(ours, theirs).row("core.explained_variance")
+    assert (row.pairs, row.verdict) == (3, "within noise")
+    assert row.margin < 0.03
+    far = compare(group("run_3_confirm", (0.91, 0.92, 0.93), 8), theirs).row("core.explained_variance")
+    assert far.pairs == 0
+    assert far.margin > 0.1
+
+
+def test_two_single_runs_are_told_apart_by_the_noise_of_the_baseline():
+    earlier = Group("run_1", (result("run_1", ev=0.85),))
+    row = compare(result("run_2", ev=0.86), earlier, BASE).row("core.explained_variance")
+    assert row.verdict == "within noise"
+    assert compare(result("run_2", ev=0.95), earlier, BASE).row("core.explained_variance").verdict == "improved"
+    assert compare(result("run_2", ev=0.95), earlier).row("core.explained_variance").margin is None
+
+
+values = st.floats(-10, 10, allow_nan=False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(values, st.lists(values, min_size=2, max_size=4), st.permutations(range(4)))
+def test_which_way_is_better_only_turns_the_verdict_round(value, base, order):
+    def verdict(sign, better, numbers):
+        runs = tuple(result(f"b{n}", bad=Value(sign * number, better)) for n, number in enumerate(numbers))
+        return compare(result(bad=Value(sign * value, better)), Group("topk", runs)).row("core.bad").verdict
+
+    found = verdict(1, "higher", base)
+    assert verdict(-1, "lower", base) == found
+    turned = {"improved": "worse", "worse": "improved"}
+    assert verdict(1, "lower", base) == turned.get(found, found)
+    assert verdict(1, "higher", [base[place] for place in order if place < len(base)]) == found
+
+
 def test_one_seed_gives_no_floor_and_no_verdict():
     lone = Group("topk", (result(),))
     assert compare(result(ev=0.99), lone).row("core.explained_variance").verdict == "within noise"
 
 
-def test_judged_against_its_own_architecture_else_the_nearest_l0():
-    relu = Group("relu", (result(l0=60.0, training={"architecture": "relu"}),))
-    groups = {"topk": BASE, "relu": relu}
-    assert primary(result(l0=58.0), groups).name == "topk"
-    assert primary(result(l0=58.0, training={"architecture": "mine"}), groups).name == "relu"
+RELU = group("relu", l0=60.0, training={"architecture": "relu"})
+AT_58 = group("topk_l0_58", l0=58.0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "l0", "known", "against", "comparable"),
+    [
+        ("topk", 32.0, [BASE, RELU, AT_58], "topk", True),
+        ("topk", 58.0, [BASE, RELU], "topk", False),
+        ("topk", 57.0, [BASE, RELU, AT_58], "topk_l0_58", True),
+        ("relu", 60.0, [BASE, RELU, AT_58], "relu", True),
+        ("relu", 56.8, [BASE, RELU, group("topk_l0_55", l0=55.0), AT_58], "topk_l0_58", True),
+        ("relu", 33.0, [BASE, RELU], "topk", True),
+        ("mine", 58.0, [BASE, RELU], "topk", False),
+        ("mine", 58.0, [BASE, RELU, AT_58], "topk_l0_58", True),
+        ("mine", 58.0, [RELU], "relu", True),
+    ],
+)
+def test_judged_against_its_own_architecture_else_topk_at_its_l0(architecture, l0, known, against, comparable):
+    comparison = best_comparison(result(l0=l0, training={"architecture": architecture}), known)
+    assert (comparison.baseline.name, comparison.comparable) == (against, comparable)
+
+
+@pytest.mark.parametrize(
+    ("change", "k"),
+    [
+        ({"l0": 46.6}, 47),
+        ({"l0": 33.0}, None),
+        ({"l0": 3.4}, None),
+        ({"l0": 0.2}, None),
+        ({"l0": float("nan")}, None),
+        ({"l0": 47.0, "training": {"data": "other"}}, None),
+        ({"l0": 47.0, "training": {"settings": {"d_sae": 99, "lr": 1e-3}}}, None),
+    ],
+)
+def test_a_baseline_is_wanted_only_where_it_would_make_the_run_comparable(change, k):
+    assert wanted_k(compare(result(**change), BASE)) == k
 
 
 @pytest.mark.parametrize(
@@ -98,6 +200,14 @@ def test_judged_against_its_own_architecture_else_the_nearest_l0():
 def test_predictions(direction, low, high, ev, outcome):
     said = Prediction("core.explained_variance", direction, low, high)
     assert judge(said, compare(result(ev=ev), BASE)) == outcome
+
+
+def test_a_prediction_about_a_run_that_is_not_comparable_is_undecided():
+    assert judge(Prediction("core.explained_variance", "up"), compare(result(ev=0.99, l0=40.0), BASE)) == "undecided"
+
+
+def test_nothing_is_the_same_where_there_is_no_noise_floor():
+    assert judge(Prediction("core.explained_variance", "same"), compare(result(), group(evs=(0.8,)))) == "undecided"
 
 
 def test_a_prediction_about_what_was_not_scored_is_undecided():

@@ -16,11 +16,14 @@ def state_after(*kinds, **settings):
     return read_state([Event(n, "", kind, fields) for n, (kind, fields) in enumerate(data)])
 
 
-BASELINES = ("baselines", {"keys": {}, "runs": [], "facts": {}})
+BASELINES = ("baselines", {"keys": {}, "runs": [], "conditions": {}})
 
 
 def edited(run, call=1, **more):
     return ("edited", {**EDIT, "run": run, "call": call, **more})
+
+
+ONE_RUN = (edited(1), ("ran", {"run": 1, "seconds": 1}), ("scored", {"run": 1, "seconds": 1}))
 
 
 def test_the_path_of_one_run():
@@ -32,6 +35,10 @@ def test_the_path_of_one_run():
         ("ran", {"run": 1, "seconds": 1}),
         ("scored", {"run": 1, "seconds": 1}),
         ("ended", {"reason": "done", "analysis": "last words", "call": 2}),
+        ("confirming", {"run": 1, "against": "topk", "seeds": [3], "reason": "best"}),
+        ("confirm_trained", {"seed": 3, "seconds": 1, "failure": "", "output": ""}),
+        ("confirm_baseline", {"baseline": "topk_fresh", "key": "k"}),
+        ("confirmed", {"run": 1, "failure": "", "verdicts": {}}),
         ("plot_edited", {"commit": "q", "analysis": "closing", "call": 3}),
         ("plotted", {"figures": {"a.png": "a"}}),
         ("completed", {}),
@@ -39,7 +46,9 @@ def test_the_path_of_one_run():
         steps.append(next_step(state_after(*events))[0])
         events.append(event)
     steps.append(next_step(state_after(*events))[0])
-    assert steps == ["baselines", "propose", "execute", "score", "propose", "plot_edit", "plot", "finish", "done"]
+    confirming = ["confirm"] * 4
+    closing = ["plot_edit", "plot", "finish", "done"]
+    assert steps == ["baselines", "propose", "execute", "score", "propose", *confirming, *closing]
     state = state_after(*events)
     assert (state.runs[0].analysis, state.closing, state.calls) == ("last words", "closing", 3)
 
@@ -86,8 +95,53 @@ def test_an_edit_that_is_taken_opens_the_budgets_anew():
 
 def test_the_last_run_allowed_leads_to_the_plots():
     events = [BASELINES, edited(1), ("ran", {"run": 1, "seconds": 1}), ("scored", {"run": 1, "seconds": 1})]
-    assert next_step(state_after(*events, max_runs=1))[0] == "plot_edit"
+    assert next_step(state_after(*events, max_runs=1))[0] == "confirm"
+    assert next_step(state_after(*events, max_runs=1, confirm=0))[0] == "plot_edit"
     assert next_step(state_after(*events, max_runs=2))[0] == "propose"
+
+
+def test_nothing_to_confirm_leads_to_the_plots():
+    nothing = ("confirming", {"run": None, "against": "", "seeds": [], "reason": "none improved"})
+    assert next_step(state_after(BASELINES, *ONE_RUN, nothing, max_runs=1))[0] == "plot_edit"
+
+
+def test_a_run_at_another_l0_waits_for_its_baseline_before_the_next_is_proposed():
+    waiting = [BASELINES, edited(1), ("ran", {"run": 1, "seconds": 1}), ("scored", {"run": 1, "match": 24})]
+    step, run = next_step(state_after(*waiting))
+    assert (step, run.number) == ("match", 1)
+    assert next_step(state_after(*waiting, matched=False))[0] == "propose"
+    assert next_step(state_after(*waiting, ("matched", {"run": 1, "k": 24})))[0] == "propose"
+
+
+def test_stale_baselines_are_made_again_and_each_run_keeps_those_it_was_judged_by():
+    stale = ("stale", {"changes": ["the device (cpu to cuda)"], "accepted": False})
+    trained = [BASELINES, *ONE_RUN, edited(2), ("ran", {"run": 2, "seconds": 1}), stale]
+    assert next_step(state_after(*trained))[0] == "baselines"
+    step, run = next_step(state_after(*trained, BASELINES))
+    assert (step, run.number) == ("execute", 2), "what was trained under the old conditions is trained again"
+    state = state_after(*trained, BASELINES, ("ran", {"run": 2, "seconds": 1}), ("scored", {"run": 2, "seconds": 1}))
+    assert [run.last.era for run in state.runs] == [0, 1]
+    assert [run.last.changed for run in state.runs] == [(), ()]
+
+
+def test_stale_baselines_that_were_accepted_stand_beside_every_later_run():
+    accepted = ("stale", {"changes": ["the template"], "accepted": True})
+    scored = [edited(2), ("ran", {"run": 2, "seconds": 1}), ("scored", {"run": 2, "seconds": 1})]
+    state = state_after(BASELINES, *ONE_RUN, accepted, *scored)
+    assert [(run.last.era, run.last.changed) for run in state.runs] == [(0, ()), (0, ("the template",))]
+
+
+def test_a_campaign_that_is_closed_and_goes_on_is_closed_anew():
+    closed = [
+        ("plot_edited", {"commit": "q", "analysis": "", "call": 3}),
+        ("plotted", {"figures": {}}),
+        ("completed", {}),
+    ]
+    nothing = ("confirming", {"run": None, "against": "", "seeds": [], "reason": "none improved"})
+    events = [BASELINES, *ONE_RUN, nothing, *closed]
+    assert next_step(state_after(*events, max_runs=1))[0] == "done"
+    more = [edited(2), ("ran", {"run": 2, "seconds": 1}), ("scored", {"run": 2, "seconds": 1})]
+    assert next_step(state_after(*events, *more, max_runs=2))[0] == "confirm"
 
 
 def test_settings_may_change_on_resume():
@@ -101,6 +155,10 @@ def test_settings_may_change_on_resume():
         [],
         [Event(0, "", "started", {"idea": "i", "commit": "t", "settings": {"unheard_of": 1}})],
         [Event(0, "", "started", {"idea": "i", "commit": "t", "settings": {}}), Event(1, "", "unheard_of", {})],
+        [
+            Event(0, "", "started", {"idea": "i", "commit": "t", "settings": {}}),
+            Event(1, "", "baselines", {"keys": {}}),
+        ],
     ],
 )
 def test_a_ledger_of_another_version_is_one_line(events):

@@ -1,0 +1,123 @@
+"""The confirmation: the best run trained again with fresh seeds, beside its baseline with the same seeds.
+
+The best of several runs was chosen partly for its luck, so its score is biased; seeds that had no part in the choice
+are not (winner's curse; Capen, Clapp and Campbell 1971).
+"""
+
+import os
+import shutil
+
+from agent.campaign import Campaign
+from agent.confirmation import Confirmation
+from agent.execute.baselines import obtain
+from agent.execute.kept import Recipe, copy_seeds
+from agent.execute.local import tail
+from agent.execute.runs import FEEDBACK, evaluate, train
+from agent.report.judged import best_run, confirmation_of, goal, headline_verdicts
+from agent.workspace import EXPERIMENT
+
+
+def confirm(campaign: Campaign) -> None:
+    """Do the next part of the confirmation: choose the run, train a seed, make the baseline, score.
+
+    Args:
+        campaign: The campaign, its runs done.
+
+    Raises:
+        AgentError: The baseline failed.
+    """
+    plan = campaign.state.confirmation
+    if plan is None:
+        _choose(campaign)
+    elif plan.failed:
+        _close(campaign, plan, f"seed {plan.failed[0]['seed']} failed: {plan.failed[0]['failure']}")
+    elif plan.missing:
+        _train(campaign, plan, plan.missing[0])
+    elif not plan.baseline:
+        _make_baseline(campaign, plan)
+    else:
+        _score(campaign, plan)
+
+
+def fresh_seeds(used: set[int], count: int) -> list[int]:
+    """The next seeds after all that were used, the same for every campaign of a profile, so that a cache can serve."""
+    first = max(used, default=-1) + 1
+    return list(range(first, first + count))
+
+
+def _choose(campaign: Campaign) -> None:
+    name = goal(campaign)
+    best = best_run(campaign, campaign.state.scored)
+    row = best.row(name) if best else None
+    if best is None or row is None or row.verdict != "improved":
+        reason = f"no run improved on its baseline in {name}, so there is nothing to confirm"
+        campaign.record("confirming", run=None, against="", seeds=[], reason=reason)
+        campaign.screen.say(f"  {reason}")
+        return
+    used = {run.seed or 0 for group in campaign.groups().values() for run in group.runs}
+    seeds = fresh_seeds(used | set(campaign.profile.baselines.seeds), campaign.settings.confirm)
+    number = int(best.run.name.removeprefix("run_"))
+    reason = f"the largest gain in {name} over {best.baseline.name}"
+    shutil.rmtree(campaign.confirm_dir(number), ignore_errors=True)
+    campaign.record("confirming", run=number, against=best.baseline.name, seeds=seeds, reason=reason)
+    campaign.screen.say(f"  run {number} is confirmed on seeds {', '.join(map(str, seeds))}: {reason}")
+
+
+def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
+    assert plan.run is not None
+    home = campaign.confirm_dir(plan.run)
+    code, folder = home / "code", home / f"run_{plan.run}_confirm_seed{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in (code, folder):
+        path.mkdir(parents=True, exist_ok=True)
+    (code / EXPERIMENT).write_text(
+        campaign.workspace.at(campaign.attempt(plan.run).commit, EXPERIMENT), encoding="utf-8"
+    )
+    what = f"confirming run {plan.run}, seed {plan.seeds.index(seed) + 1} of {len(plan.seeds)}"
+    result = train(campaign, folder, code, seed, what)
+    failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
+    if not failure and not (folder / "training.json").is_file():
+        failure = "it saved no SAE"
+    output = tail(result.log, FEEDBACK) if failure else ""
+    campaign.record(
+        "confirm_trained", seed=seed, seconds=round(result.seconds, 2), failure=failure, output=output, kept=folder.name
+    )
+
+
+def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:
+    baselines = campaign.state.baselines
+    assert baselines is not None
+    assert plan.run is not None
+    recipe = Recipe(campaign.groups(campaign.attempt(plan.run).era)[plan.against].overrides, tuple(plan.seeds))
+    cached, _ = obtain(campaign, baselines["conditions"], recipe, f"baseline {plan.against} on fresh seeds")
+    folder = campaign.workspace.run_dir(0) / "fresh"
+    folder.mkdir(exist_ok=True)
+    name = f"{plan.against}_fresh"
+    copy_seeds(cached, recipe, folder, name)
+    campaign.forget_baselines()
+    campaign.record("confirm_baseline", baseline=name, key=cached.name)
+
+
+def _score(campaign: Campaign, plan: Confirmation) -> None:
+    assert plan.run is not None
+    home = campaign.confirm_dir(plan.run)
+    folders = [home / f"run_{plan.run}_confirm_seed{seed}" for seed in plan.seeds]
+    result = evaluate(campaign, folders, home / "evaluate.log", f"confirming run {plan.run}: scoring")
+    if result.ok:
+        _close(campaign, plan, "")
+    else:
+        reason = result.reason(campaign.profile.limits.score_seconds * len(folders))
+        _close(campaign, plan, f"its SAEs can't be scored: {reason}; {os.path.relpath(result.log, home.parent)}")
+
+
+def _close(campaign: Campaign, plan: Confirmation, failure: str) -> None:
+    if failure:
+        campaign.record("confirmed", run=plan.run, failure=failure, verdicts={})
+        campaign.screen.say(f"  run {plan.run}: [red]not confirmed[/red], {failure}")
+        return
+    found = confirmation_of(campaign, plan)
+    row = found.row(goal(campaign))
+    verdict = row.verdict if row else "not scored"
+    outcome = "[green]confirmed[/green]" if verdict == "improved" else "not confirmed"
+    campaign.record("confirmed", run=plan.run, failure="", verdicts=headline_verdicts(found))
+    campaign.screen.say(f"  run {plan.run}: {outcome}, {goal(campaign)} is {verdict} on fresh seeds")

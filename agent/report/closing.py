@@ -1,0 +1,61 @@
+"""What closes a campaign: the best run confirmed on fresh seeds, and how much of the rest chance alone would give."""
+
+from agent.campaign import Campaign
+from agent.report.compare import Comparison
+from agent.report.judged import comparison_of, confirmed, goal, tally
+from agent.report.tables import change_cells, columns, headlines, sign
+
+
+def confirmation_text(campaign: Campaign) -> list[str]:
+    """Paragraphs: what was confirmed and how, the figures before and after, the verdict; none before it is decided."""
+    plan = campaign.state.confirmation
+    if plan is None or not plan.closed:
+        return []
+    if plan.run is None:
+        return [f"Nothing was confirmed: {plan.reason}."]
+    about = f"run_{plan.run} had {plan.reason}. It was trained again with seeds {', '.join(map(str, plan.seeds))}"
+    found = confirmed(campaign)
+    if found is None:
+        return [f"{about}, which did not come to an end: {(plan.result or {})['failure']}. It is not confirmed."]
+    chosen = comparison_of(campaign, campaign.state.runs[plan.run - 1])
+    row = found.row(goal(campaign))
+    verdict = row.verdict if row else "not scored"
+    outcome = "confirmed" if verdict == "improved" else "not confirmed"
+    pairs = f" ({row.pairs} pairs of equal seeds)" if row and row.pairs else ""
+    return [
+        f"{about}, which had no part in choosing it, beside {plan.against} with the same seeds.",
+        _table(found, chosen, headlines(campaign)),
+        f"{goal(campaign)}: {outcome}; on fresh seeds it is {verdict}{pairs}.",
+    ]
+
+
+def chance_text(campaign: Campaign) -> str:
+    """What picking from many comparisons means; nothing where none was made."""
+    count = tally(campaign)
+    if not count.made:
+        return ""
+    return (
+        f"{count.made} comparisons of a headline metric with its baseline were made and {count.outside} lie outside "
+        f"their 95% interval; if no change had any effect, about {count.expected:.1f} would. A single one outside is a "
+        "lead; what is confirmed on fresh seeds is a finding."
+    )
+
+
+def _table(found: Comparison, chosen: Comparison, names: list[str]) -> str:
+    """The best run twice: as it was chosen, and on fresh seeds.
+
+    Args:
+        found: On fresh seeds.
+        chosen: As it was judged before.
+        names: The metrics, in their order.
+    """
+    rows = [["metric", "", "chosen", "verdict", found.run.name, found.baseline.name, "change", "verdict"]]
+    for name in names:
+        row, before = found.row(name), chosen.row(name)
+        if row is None or before is None:
+            continue
+        base = str(row.baseline) if row.baseline else ""
+        rows.append(
+            [name, sign(row.value), str(before.value), before.verdict, str(row.value), base, *change_cells(row)]
+        )
+    return columns(rows)

@@ -1,0 +1,119 @@
+"""What differs between a run and what it is compared with, beside the idea."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.report.results import Group, shown
+
+# Beyond these relative differences two runs answer different questions.
+L0_TOLERANCE = 0.05
+TOKENS_TOLERANCE = 0.01
+L0 = "core.l0"
+
+# The fields of the training record that are compared, and whether a difference voids the verdict.
+_BEFORE_DATA = {"batch size": ("batch_size", False)}
+_AFTER_DATA = {
+    "device": ("device", True),
+    "versions": ("versions", True),
+    "dtype": ("dtype", False),
+    "profile": ("profile", True),
+}
+
+
+@dataclass(frozen=True)
+class Confound:
+    """A difference between a run and its baseline that is not the idea.
+
+    Args:
+        what: For example `L0`.
+        run: The run's figure.
+        baseline: The baseline's.
+        blocks: Whether no verdict can be given because of it.
+    """
+
+    what: str
+    run: str
+    baseline: str
+    blocks: bool
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.run} (baseline {self.baseline})" + (", no verdict" if self.blocks else "")
+
+
+def find_confounds(run: Group, baseline: Group, changed: Sequence[str] = ()) -> tuple[Confound, ...]:
+    """All differences that are not the idea, those that weigh most first.
+
+    Args:
+        run: The run, or runs of the same code with several seeds.
+        baseline: What it is compared with.
+        changed: What changed between the making of the baseline and the run, and stands in no training record.
+
+    Returns:
+        The confounds; a verdict is void when one of them blocks.
+    """
+    found = [*_l0(run, baseline), *_settings(run, baseline, "dictionary size", "d_sae", True)]
+    for what in ("tokens", "steps"):
+        found += _counted(run, baseline, what)
+    found += _recorded(run, baseline, _BEFORE_DATA)
+    found += _settings(run, baseline, "learning rate", "lr", False)
+    found += _recorded(run, baseline, {"data": ("data", True)})
+    found += _seeds(run, baseline)
+    ours, theirs = run.runs[0].evaluator, baseline.runs[0].evaluator
+    for name in ours:
+        if name in theirs and ours[name] != theirs[name]:
+            found.append(Confound(f"evaluator of {name}", "changed", "as it was", True))
+    found += _recorded(run, baseline, _AFTER_DATA)
+    found += [Confound(what, "changed", "made before", True) for what in changed]
+    return tuple(found)
+
+
+def near(ours: float, theirs: float, tolerance: float) -> bool:
+    """Whether a number lies within a relative tolerance of another; nothing is near to NaN."""
+    return abs(ours - theirs) <= tolerance * abs(theirs)
+
+
+def _l0(run: Group, baseline: Group) -> list[Confound]:
+    ours, theirs = (None if value is None else value.value for value in (run.lookup(L0), baseline.lookup(L0)))
+    if ours is None or theirs is None:
+        # What cannot be told to match is not said to.
+        return [Confound("L0", _brief(ours), _brief(theirs), True)]
+    return [] if near(ours, theirs, L0_TOLERANCE) else [Confound("L0", shown(ours), shown(theirs), True)]
+
+
+def _counted(run: Group, baseline: Group, key: str) -> list[Confound]:
+    ours, theirs = (group.runs[0].training.get(key) for group in (run, baseline))
+    if ours == theirs:
+        return []
+    close = near(float(ours or math.nan), float(theirs or math.nan), TOKENS_TOLERANCE)
+    return [Confound(key, _brief(ours), _brief(theirs), not close)]
+
+
+def _recorded(run: Group, baseline: Group, fields: dict[str, tuple[str, bool]]) -> list[Confound]:
+    found = []
+    for what, (key, blocks) in fields.items():
+        ours, theirs = (group.runs[0].training.get(key) for group in (run, baseline))
+        if ours != theirs:
+            found.append(Confound(what, _brief(ours), _brief(theirs), blocks))
+    return found
+
+
+def _settings(run: Group, baseline: Group, what: str, key: str, blocks: bool) -> list[Confound]:
+    ours, theirs = (group.runs[0].training.get("settings", {}).get(key) for group in (run, baseline))
+    return [] if ours == theirs else [Confound(what, _brief(ours), _brief(theirs), blocks)]
+
+
+def _seeds(run: Group, baseline: Group) -> list[Confound]:
+    """A seed that no run of the baseline has; the baseline may have more."""
+    ours, theirs = ([record.seed for record in group.runs] for group in (run, baseline))
+    if set(ours) <= set(theirs):
+        return []
+    return [Confound("seeds", ", ".join(map(str, ours)), ", ".join(map(str, theirs)), False)]
+
+
+def _brief(value: object) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())[:60]
+    return shown(float(value)) if isinstance(value, int | float) else str(value)[:24]
