@@ -31,6 +31,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 
 demo: setup
 	@$(BIN)/python -m agent.launch --idea hierarchical_orthogonal_sae --model script
+	@$(BIN)/python -m agent.writeup "$$(ls -td runs/*_hierarchical_orthogonal_sae | head -1)" --model script
 
 test: setup
 	@$(BIN)/python -m pytest tests

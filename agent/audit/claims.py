@@ -248,7 +248,7 @@ def _refuted(
     if subject not in evidence.sources:
         return f"there is no {subject} in this campaign"
     judged = {name: evidence.judge(subject, name, base) for name in metrics}
-    scored = {name: one for name, one in judged.items() if one.verdict != "no baseline"}
+    scored = {name: one for name, one in judged.items() if one.verdict not in ("no baseline", "not scored")}
     if not scored:
         return f"{metrics[0]} was not scored for {subject} and {base}, so it supports nothing"
     if word.kind in ("most", "least"):

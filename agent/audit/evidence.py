@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.report.compare import Comparison, Verdict, compare, primary, student_t
+from agent.report.compare import Comparison, Verdict, best_comparison, compare
 from agent.report.results import Group, RunResult, Value, shown
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Judgement:
     verdict: Verdict
     delta: float | None
     why: str = ""
+    margin: float | None = None
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Evidence:
         settings: Numbers that were given rather than measured: the profile's, and the tolerances of comparisons.
         facts: For each run, numbers that the ledger tells: seconds, attempts, changed lines.
         quotations: What the ledger holds word for word, normalised: the idea, predictions, errors.
+        changed: What a run's baseline depends on and changed before the run was scored.
     """
 
     folder: Path
@@ -63,7 +65,9 @@ class Evidence:
     settings: dict[str, set[float]]
     facts: dict[str, set[float]]
     quotations: str
+    changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    _bases: dict[str, str] = field(default_factory=dict)
     _values: dict[tuple[str, str], Value | None] = field(default_factory=dict)
 
     @property
@@ -103,9 +107,12 @@ class Evidence:
 
     def base_of(self, run: str) -> str:
         """The baseline that a run is judged against; the first one for anything else."""
-        if run in self.runs and self.groups:
-            return primary(self.runs[run], self.groups).name
-        return next(iter(self.groups), "")
+        if run not in self.runs or not self.groups:
+            return next(iter(self.groups), "")
+        if run not in self._bases:
+            found = best_comparison(self.runs[run], self.groups.values(), self.changed.get(run, ()))
+            self._bases[run] = found.baseline.name
+        return self._bases[run]
 
     def judge(self, source: str, metric: str, base: str) -> Judgement:
         """What may be said of a metric of one source beside another.
@@ -124,30 +131,19 @@ class Evidence:
             return Judgement("no baseline", None, f"{metric} was not scored for {missing}")
         comparison = self._comparison(source, base)
         delta = own.value - theirs.value
-        if not comparison.comparable:
-            blocking = "; ".join(str(confound) for confound in comparison.confounds if confound.blocks)
-            return Judgement("not comparable", delta, blocking)
         row = comparison.row(metric)
-        if base in self.groups and row is not None:
-            return Judgement(row.verdict, delta)
-        width = self._width_between_runs(source, metric)
-        if width is None or abs(delta) <= width:
-            return Judgement("within noise", delta)
-        if own.better is None:
-            return Judgement("changed", delta)
-        return Judgement("improved" if (delta > 0) == (own.better == "higher") else "worse", delta)
-
-    def _width_between_runs(self, source: str, metric: str) -> float | None:
-        """Half the 95% interval of the difference of two single runs, from the spread of the baseline's seeds."""
-        value = self.lookup(self.base_of(source), metric)
-        if value is None or value.sd is None or value.n < 2:
-            return None
-        return student_t(0.975, value.n - 1) * value.sd * math.sqrt(2)
+        if row is None:
+            return Judgement("no baseline", delta)
+        blocking = "; ".join(str(confound) for confound in comparison.confounds if confound.blocks)
+        return Judgement(row.verdict, delta, blocking, row.margin)
 
     def _comparison(self, source: str, base: str) -> Comparison:
         if (source, base) not in self._comparisons:
             other = self.groups.get(base) or Group(base, (self._result(base),))
-            self._comparisons[source, base] = compare(self._result(source), other)
+            # Of two single runs, how much seeds do is taken from the baseline of the second.
+            noise = self.groups.get(self.base_of(base))
+            run = self.groups.get(source) or self._result(source)
+            self._comparisons[source, base] = compare(run, other, noise, self.changed.get(source, ()))
         return self._comparisons[source, base]
 
     def _result(self, source: str) -> RunResult:
@@ -189,7 +185,7 @@ def gather(campaign: "Campaign") -> Evidence:
     last = {f"run_{run.number}": run.last for run in state.runs}
     return Evidence(
         folder=campaign.workspace.path,
-        groups=campaign.baselines,
+        groups=campaign.groups(),
         runs=scored,
         statuses={f"run_{run.number}": run.status for run in state.runs},
         code={name: campaign.workspace.at(attempt.commit, EXPERIMENT) for name, attempt in last.items() if attempt},
@@ -197,6 +193,7 @@ def gather(campaign: "Campaign") -> Evidence:
         settings=_settings(campaign),
         facts={f"run_{run.number}": _facts(run) for run in state.runs},
         quotations=normalised("\n".join(_quoted(campaign))),
+        changed={name: tuple(attempt.changed) for name, attempt in last.items() if attempt},
     )
 
 
@@ -207,7 +204,7 @@ def normalised(text: str) -> str:
 
 def _settings(campaign: "Campaign") -> dict[str, set[float]]:
     """The profile's numbers under their own names, where the profile is still there, and the fixed tolerances."""
-    from agent.report.compare import L0_TOLERANCE, TOKENS_TOLERANCE
+    from agent.report.confounds import L0_TOLERANCE, TOKENS_TOLERANCE
     from lab.errors import LabError
 
     found: dict[str, set[float]] = {"tolerance": {L0_TOLERANCE, TOKENS_TOLERANCE}, "interval": {0.95}}
@@ -247,6 +244,10 @@ def _said(line: "Prediction") -> str:
 
 
 def _quoted(campaign: "Campaign") -> Iterator[str]:
+    from agent.report.closing import chance_text, confirmation_text
+    from agent.report.frontier import beside_frontier
+    from agent.report.judged import comparison_of, goal
+
     state = campaign.state
     yield from (str(value) for value in campaign.idea.model_dump().values())
     yield state.ended
@@ -262,3 +263,9 @@ def _quoted(campaign: "Campaign") -> Iterator[str]:
                 yield str(attempt.failure["reason"])
                 yield str(attempt.failure["output"])
     yield from (state.figures or {}).get("figures", {}).values()
+    # What the loop computes for its notes from results of other seeds and of the lab's grid.
+    yield from confirmation_text(campaign)
+    yield chance_text(campaign)
+    for run in state.scored:
+        era = run.last.era if run.last else None
+        yield beside_frontier(comparison_of(campaign, run), campaign.grid(era), goal(campaign))

@@ -8,7 +8,6 @@ from itertools import permutations
 from agent.audit.allowed import belongs_to_a_metric, is_allowed
 from agent.audit.evidence import Evidence, Finding
 from agent.audit.mentions import Mention, Numeral, Sentence
-from agent.report.compare import margin
 
 _CHANGE = re.compile(
     r"\b(?:by|differ\w*|chang\w*|lower|higher|drop\w*|fall\w*|fell|ris\w+|rose|gain\w*|los\w+|reduc\w+|increas\w+|decreas\w+"
@@ -194,10 +193,15 @@ def _one_digit(numeral: Numeral, number: float) -> bool:
 
 
 def _spreads(bound: Bound, evidence: Evidence) -> Iterator[float]:
-    for found in evidence.findings([*bound.sources, *(evidence.base_of(s) for s in bound.sources)], bound.metrics):
+    """How far seeds spread a metric, and the noise floors of the runs beside their baselines."""
+    bases = [evidence.base_of(source) for source in bound.sources]
+    for found in evidence.findings(list(dict.fromkeys([*bound.sources, *bases])), bound.metrics):
         if found.value.sd is not None:
             yield found.value.sd
-            width = margin(found.value)
+    runs = [source for source in bound.sources if source in evidence.runs] or list(evidence.runs)
+    for run in runs:
+        for metric in bound.metrics:
+            width = evidence.judge(run, metric, evidence.base_of(run)).margin
             if width is not None:
                 yield width
 

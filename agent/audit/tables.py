@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from agent.audit.allowed import is_allowed, setting_words
 from agent.audit.document import Document
-from agent.audit.evidence import Evidence
+from agent.audit.evidence import Evidence, normalised
 from agent.audit.held import check_held_cell
 from agent.audit.mentions import Numeral, Reader, Sentence, find_numerals
 from agent.audit.numbers import Bound, Fault, explain, matches, resolve
 from agent.audit.passages import Cell, Passage
 
 _CHANGE = re.compile(r"\bchange|differ|delta|Δ|\bvs\b|against", re.IGNORECASE)
-_VERDICT = re.compile(r"\b(?:improved|worse|within noise|changed|not comparable)\b")
+_VERDICT = re.compile(r"\b(?:improved|worse|within noise|changed|not comparable|not scored)\b")
 _MARKS = {"~": "within noise", "n/c": "not comparable"}
 
 
@@ -28,6 +28,8 @@ def check_row(row: Passage, document: Document, reader: Reader, evidence: Eviden
     Returns:
         A fault for each number or verdict that is not that of its run and metric.
     """
+    if normalised(row.text) in evidence.quotations:
+        return
     labels = [cell.text for cell in row.cells if not find_numerals(cell.text)] or [row.cells[0].text]
     label = reader.read_text(Passage("sentence", row.cells[0].start, row.cells[0].text))
     beside = reader.read_text(Passage("sentence", 0, " ; ".join(labels)))
@@ -52,7 +54,8 @@ def check_row(row: Passage, document: Document, reader: Reader, evidence: Eviden
         yield from _cell(cell, title, sources, metrics, change, evidence)
         held = tuple(one for one in document.held if cell.start <= one.start < cell.start + len(cell.text))
         yield from check_held_cell(held, sources if not change else [], metrics, evidence)
-        yield from _verdict(cell, sources, metrics, title, evidence)
+        left = next((c for c in reversed(columns[:place]) if _CHANGE.search(c.text)), title)
+        yield from _verdict(cell, sources, metrics, title if title.named_sources else left, evidence)
 
 
 def _cell(
@@ -129,7 +132,7 @@ def _verdict(
     if not said or len(runs) != 1 or len(metrics) != 1:
         return
     base = next(iter(resolve(title.named_sources, runs, evidence)), "")
-    base = base if base in evidence.groups else evidence.base_of(runs[0])
+    base = base if base in evidence.sources else evidence.base_of(runs[0])
     right = evidence.judge(runs[0], metrics[0], base).verdict
     if right != said:
         yield Fault(cell.start, f"'{said}': {metrics[0]} of {runs[0]} beside {base} is {right}", right)

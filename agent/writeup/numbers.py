@@ -137,6 +137,7 @@ def appendix(evidence: Evidence, names: list[str]) -> str:
             *rows,
             "\\bottomrule",
             "\\end{longtable}",
+            "Scores with their verdicts beside the baseline; $\\sim$ is within noise.",
             *_scores(evidence, names),
             "",
         ]
@@ -156,9 +157,21 @@ def _scores(evidence: Evidence, names: list[str]) -> list[str]:
         "\\\\ \\midrule \\endhead",
     ]
     for source in sources:
-        values = [evidence.lookup(source, name) for name in names]
-        lines.append(" & ".join([escaped(source), *(in_tex(value) if value else "---" for value in values)]) + " \\\\")
+        cells = [_score(source, name, evidence) for name in names]
+        lines.append(" & ".join([escaped(source), *cells]) + " \\\\")
     return [*lines, "\\bottomrule", "\\end{longtable}"]
+
+
+def _score(source: str, name: str, evidence: Evidence) -> str:
+    """A score, and for a run the verdict beside its baseline."""
+    value = evidence.lookup(source, name)
+    if value is None:
+        return "---"
+    if source not in evidence.runs:
+        return in_tex(value)
+    verdict = evidence.judge(source, name, evidence.base_of(source)).verdict
+    said = "$\\sim$" if verdict == "within noise" else verdict
+    return f"{in_tex(value)}, {said}"
 
 
 def escaped(text: str) -> str:
