@@ -103,6 +103,8 @@ def is_setting(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool
     for key, known in values.items():
         if not re.search(setting_words(key), text, re.IGNORECASE):
             continue
+        if re.search(r"\b(?:multiplied|divided|times|fold)\b", text):
+            known = known | {one / other for one in known for other in known if other}
         parts = (1, 0.5) if re.search(r"\bhalf\b", text) else (1,)
         if any(_is_exactly(numeral, part * value) for value in known for part in parts):
             return True

@@ -14,7 +14,7 @@ _CLAUSES = re.compile(
     r"[;:—]|,?\s+(?:but|while|whereas|although|though|yet|however)\b|,\s+(?:and|which|so|where)\b"
     r"|\band\s+(?=(?:also |thereby )?(?:improv|reduc|maintain|outperf|preserv|degrad|increas|decreas|lower|rais"
     r"|mitigat|beat"
-    r"|worsen|retain|keep|leav|los|cost|halv|doubl))",
+    r"|worsen|retain|keep|leav|los|cost|halv|doubl|hurt|help|cut|rais|fall|ris))",
     re.IGNORECASE,
 )
 _BASE = re.compile(
@@ -31,7 +31,8 @@ _PERFORMANCE = re.compile(
 _OTHER_NOUNS = re.compile(
     r"\W*(?:\w+\W+){0,1}(?:learning|rate|weight|penalty|dictionar|batch|active latents|steps?|tokens?|seeds?"
     r"|runs\b|is better"
-    r"|often|likely|layers?|level|half|share|part|than (?:\d|one|two|three|once)|number|budget|data|is |of a )",
+    r"|often|likely|layers?|level|half|share|part|than the (?:noise|interval|spread)|than (?:\d|one|two|three"
+    r"|once)|number|budget|data|is |of a )",
     re.IGNORECASE,
 )
 # A sentence that names no run goes on about the last one only where it points back.
@@ -171,6 +172,9 @@ def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Con
     ]
     others = [name for name in named if name not in runs]
     bases = resolve([*behind, *others], runs, evidence)
+    first = sentence.sources[0] if sentence.sources else None
+    if first and len(runs) == 2 and re.search(r"\bbetween\s+$", sentence.text[: first.start], re.IGNORECASE):
+        return runs[1:], runs[:1]
     subjects = [run for run in runs if run not in behind]
     if not runs:
         spoken = _runs(list(context.sources), evidence) if _POINTING.search(sentence.text) else []

@@ -14,6 +14,11 @@ from agent.expressions import REFERENCE
 _LIST = r"\d+(?:(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+|\s*(?:-|–|—|to|through)\s*)\d+)*"
 _RUNS = re.compile(rf"\bruns?[_ ]{{0,2}}(?P<numbers>{_LIST})\b(?!\.\d|%)", re.IGNORECASE)
 _ONE_RUN = re.compile(r"\brun[_ ]{0,2}(?P<numbers>\d+)\b", re.IGNORECASE)
+_ALL_BUT = re.compile(
+    r"\b(?:all|every|each|the)(?: other)? runs? (?:but|except(?: for)?|besides"
+    r"|other than) run[_ ]{0,2}(?P<number>\d+)\b",
+    re.I,
+)
 _NUMERAL = re.compile(
     r"(?<![\w.^])(?<![\w]-)(?P<sign>[+−–-](?=[\d.]))?"
     r"(?P<digits>\d{1,3}(?:,{1,3}\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\.\d+|\d+)(?:[eE](?P<exponent>[+-]?\d+))?"
@@ -167,6 +172,9 @@ class Reader:
             numbers = match["numbers"] if plural.match(match[0]) else re.match(r"\d+", match["numbers"])[0]  # type: ignore[index]
             end = match.start("numbers") + len(numbers)
             found.append(Mention(match.start(), end, tuple(f"run_{n}" for n in _numbers(numbers))))
+        for match in _ALL_BUT.finditer(text):
+            others = tuple(name for name in self.evidence.runs if name != f"run_{match['number']}")
+            found.append(Mention(match.start(), match.end(), others))
         return _longest(found)
 
 

@@ -14,12 +14,12 @@ from agent.audit.words import DROPPED, SUPPOSED
 FIELD = {
     "Matryoshka": r"matryoshka|nested|prefix",
     "JumpReLU": r"jump",
-    "gated": r"gate",
+    "gated": r"(?<![a-z])gat(?:e|ing)",
     "BatchTopK": r"batch_?top",
     "ghost gradients": r"ghost",
     "resampling": r"resampl",
     "transcoder": r"transcod",
-    "skip connection": r"skip",
+    "skip connection": r"(?<![a-z])skip",
     "attention": r"attention",
     "orthogonality": r"orthogon|competition|overlap|gram",
     "temporal consistency": r"previous|temporal",
@@ -76,7 +76,6 @@ class Methods:
             runs = [sentence.passage.run]
         if not runs or not _USES.search(text):
             return
-        held = [match for name, match in self._spoken_of(text)]
         for run in runs if len(runs) == 1 else []:
             for name, match in self._spoken_of(text):
                 if not self._has(run, name, match[0]):
@@ -85,7 +84,7 @@ class Methods:
                     place = sentence.passage.start + match.start()
                     yield Fault(place, f"the code of {run} has no '{match[0]}'{where}")
                     return
-        if len(runs) == 1 and not held:
+        if len(runs) == 1:
             yield from self._field(runs[0], sentence)
 
     def _meant(self, text: str) -> list[str]:

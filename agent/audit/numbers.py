@@ -20,6 +20,9 @@ BASE = re.compile(
     r"|to)\s+(?:that of\s+)?(?:the\s+)?$",
     re.I,
 )
+_SPREAD = re.compile(
+    r"\b(?:(?<!within )noise|standard deviation|spread|s\.?d\.?)(?: floor)?(?: of| is)?\s*±?\s*$", re.IGNORECASE
+)
 _COMPARED = re.compile(
     r"\b(?:relative to|compar(?:ed|able) (?:with|to)|over|against|than|versus|vs\.?|beside)\s+(?:the\s+)?$", re.I
 )
@@ -115,7 +118,7 @@ def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
     """Whether a numeral is the rounded value of a result, or of a change, that it is tied to."""
     numeral = bound.numeral
     values = list(evidence.findings(bound.sources, bound.metrics))
-    if numeral.spread or re.search(r"\bnoise\s*±?\s*$", sentence.text[: numeral.start]):
+    if numeral.spread or _SPREAD.search(sentence.text[: numeral.start]):
         return any(numeral.says(spread) or _one_digit(numeral, spread) for spread in _spreads(bound, evidence))
     if bound.open_ and significant(numeral) < 3:
         values = []
@@ -279,8 +282,8 @@ def _bind(sentence: Sentence, numerals: list[Numeral], evidence: Evidence, conte
     if not numerals:
         return
     counted = [n for n in numerals if not n.spread]
-    by_source = _listed(sentence.sources, counted, True)
-    by_metric = _listed(sentence.metrics, counted, False)
+    by_source = _listed(sentence.text, sentence.sources, counted, True)
+    by_metric = _listed(sentence.text, sentence.metrics, counted, False)
     last: Bound | None = None
     runs = [name for name in sentence.named_sources if name in evidence.statuses] or [sentence.passage.run]
     for numeral in numerals:
@@ -288,7 +291,8 @@ def _bind(sentence: Sentence, numerals: list[Numeral], evidence: Evidence, conte
             yield Bound(numeral, last.sources, last.metrics, last.open_)
             continue
         named = by_source.get(numeral.start) or _source(sentence, numeral, evidence, context)
-        if _starts_a_change(sentence, numeral, numerals) or _is_beside(sentence, numeral):
+        changes = _starts_a_change(sentence, numeral, numerals) or _is_beside(sentence, numeral)
+        if changes and numeral.start not in by_source:
             others = [name for name in sentence.named_sources if name not in named]
             named = tuple(others) or ("baseline",)
         meant = by_metric.get(numeral.start) or _metric(sentence, numeral)
@@ -310,17 +314,25 @@ def is_named_metric(numeral: Numeral, sentence: Sentence) -> bool:
     return bool(after and _METRIC_BEHIND.fullmatch(sentence.text[numeral.end : after[0].start]))
 
 
-def _listed(mentions: tuple[Mention, ...], numerals: list[Numeral], lists: bool) -> dict[int, tuple[str, ...]]:
-    """`run_1 and run_2 reach 0.1 and 0.2`: as many names as numbers, all names first, none between the numbers."""
-    names = [name for mention in mentions for name in (mention.names if mention.end - mention.start < 30 else ())]
-    each = [mention.names for mention in mentions]
-    if len(numerals) < 2 or not mentions or mentions[-1].start > numerals[0].start:
-        return {}
-    if len(each) == len(numerals):
-        return {numeral.start: one for numeral, one in zip(numerals, each, strict=True)}
-    if lists and len(mentions) == 1 and len(names) == len(numerals):
-        return {numeral.start: (name,) for numeral, name in zip(numerals, names, strict=True)}
-    return {}
+def _listed(
+    text: str, mentions: tuple[Mention, ...], numerals: list[Numeral], lists: bool
+) -> dict[int, tuple[str, ...]]:
+    """`run_1 and run_2 reach 0.1 and 0.2`: as many names as numbers, all names first; between semicolons."""
+    found: dict[int, tuple[str, ...]] = {}
+    start = 0
+    for part in text.split(";"):
+        end = start + len(part)
+        inside = [m for m in mentions if start <= m.start < end]
+        numbers = [n for n in numerals if start <= n.start < end]
+        start = end + 1
+        if len(numbers) < 2 or not inside or inside[-1].start > numbers[0].start:
+            continue
+        names = [mention.names for mention in inside]
+        if lists and len(inside) == 1:
+            names = [(name,) for name in inside[0].names]
+        if len(names) == len(numbers):
+            found |= {numeral.start: one for numeral, one in zip(numbers, names, strict=True)}
+    return found
 
 
 def _source(sentence: Sentence, numeral: Numeral, evidence: Evidence, context: Context) -> tuple[str, ...]:
@@ -359,7 +371,9 @@ def _metric(sentence: Sentence, numeral: Numeral) -> tuple[str, ...]:
 def _is_beside(sentence: Sentence, numeral: Numeral) -> bool:
     """`0.74 against 0.75`: the second number is the base's, unless a source is joined on to it."""
     return (
-        re.search(r"\b(?:against|versus|vs\.?|beside|than|compared (?:with|to))\s+$", sentence.text[: numeral.start])
+        re.search(
+            r"\b(?:against|versus|vs\.?|beside|than|noise of|compared (?:with|to))\s+$", sentence.text[: numeral.start]
+        )
         is not None
         and not any(_JOINED_BEHIND.fullmatch(sentence.text[numeral.end : m.start]) for m in sentence.sources)
         and any(n.start < numeral.start for n in sentence.numerals)
