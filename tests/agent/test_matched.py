@@ -10,6 +10,7 @@ import pytest
 from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.baselines import make_baselines, obtain, profile_recipe
+from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.kept import KIND, copy_seeds, differences
 from agent.ledger import Ledger
@@ -189,6 +190,29 @@ def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baseline
     campaign = opened(campaign.workspace.path)
     check_freshness(campaign)
     assert next_step(campaign.state)[0] == "baselines"
+
+
+def test_a_confirmation_that_was_stopped_goes_on_where_it_was(done, tmp_path):
+    stopped = cut_after(done, tmp_path / "trained", "confirm_trained")
+    assert stopped.state.confirmation.missing == [4, 5]
+    assert next_step(stopped.state)[0] == "confirm"
+
+    campaign = cut_after(done, tmp_path / "baseline", "confirm_baseline")
+    confirm(campaign)
+    assert campaign.state.confirmation.result["verdicts"] == opened(done).state.confirmation.result["verdicts"]
+    assert next_step(campaign.state)[0] == "plot_edit"
+
+
+def test_a_seed_that_fails_is_not_left_out_of_the_confirmation(done, tmp_path):
+    campaign = cut_after(done, tmp_path / "ws", "confirm_trained")
+    campaign.record("confirm_trained", seed=4, seconds=1.0, failure="exit code 1 after 1 s", output="", kept="seed4")
+    confirm(campaign)
+    assert campaign.state.confirmation.closed
+    assert confirmed(campaign) is None
+    write_notes(campaign, commit=False)
+    check_notes(campaign)
+    text = section((campaign.workspace.path / "notes.txt").read_text(), "Confirmation")
+    assert "seed 4 failed: exit code 1 after 1 s. It is not confirmed." in text
 
 
 def test_a_lost_copy_of_a_baseline_comes_back_from_the_cache(done, tmp_path):
