@@ -61,7 +61,7 @@ def check_claims(sentence: Sentence, evidence: Evidence, context: Context) -> It
     """
     text = sentence.text
     names_ours = bool(sentence.named_sources or sentence.held or OURS.search(text))
-    if CITED in text and not (_runs(sentence.named_sources, evidence) or sentence.held or OURS.search(text)):
+    if CITED in text and not (_runs(sentence.named_sources) or sentence.held or OURS.search(text)):
         return
     if not (names_ours or sentence.passage.run or sentence.metrics):
         return
@@ -150,8 +150,9 @@ def _is_setting(metric: str) -> bool:
     return metric.startswith(("settings.", "training."))
 
 
-def _runs(names: list[str], evidence: Evidence) -> list[str]:
-    return [name for name in names if name in evidence.statuses]
+def _runs(names: list[str]) -> list[str]:
+    """Those of the names that are runs, also of runs that never were."""
+    return [name for name in names if re.fullmatch(r"run_\d+", name)]
 
 
 def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Context) -> tuple[list[str], list[str]]:
@@ -161,9 +162,9 @@ def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Con
         *(Mention(place, place + 1, (source,)) for place, source, _ in sentence.held_terms),
     ]
     inside = [m for m in mentions if clause.start <= m.start < clause.end]
-    chosen = inside if _runs([n for m in inside for n in m.names], evidence) else mentions
+    chosen = inside if _runs([n for m in inside for n in m.names]) else mentions
     named = list(dict.fromkeys(name for m in chosen for name in m.names))
-    runs = _runs(named, evidence)
+    runs = _runs(named)
     behind = [
         name
         for m in [*inside, *chosen]
@@ -177,7 +178,7 @@ def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Con
         return runs[1:], runs[:1]
     subjects = [run for run in runs if run not in behind]
     if not runs:
-        spoken = _runs(list(context.sources), evidence) if _POINTING.search(sentence.text) else []
+        spoken = _runs(list(context.sources)) if _POINTING.search(sentence.text) else []
         carried = [sentence.passage.run] if sentence.passage.run else spoken
         if carried and (others or sentence.metrics or sentence.held):
             return carried[:1] if len(carried) == 1 else carried, resolve(others, carried, evidence)

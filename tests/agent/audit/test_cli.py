@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from agent.audit.__main__ import main
-from bench.writeup.cases import Bench
+from agent.idea import load_idea
+from agent.settings import Settings
+from agent.workspace import Workspace
+from bench.writeup.cases import Bench, unpack
+from tests.agent.campaigns import TINY
 
 
 def test_a_clean_text_exits_0_and_a_false_one_1(
@@ -54,3 +58,28 @@ def test_a_wrong_call_exits_2_with_one_line(tmp_path: Path) -> None:
         assert done.stdout == ""
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_a_campaign_that_has_just_begun_bears_out_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    idea = load_idea("hierarchical_orthogonal_sae")
+    settings = Settings(profile=str(TINY)).model_dump(mode="json")
+    folder = Workspace.create(idea, settings, tmp_path / "runs").path
+    text = tmp_path / "a.md"
+    text.write_text("run_1 improves explained variance to 0.9. See Section 2.\n")
+    assert main([str(text), "--run", str(folder)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["unsupported"]) == 1
+    assert "there is no run_1" in found["claims"][0]["reason"]
+    assert found["missing_runs"] == []
+
+
+def test_damaged_results_are_one_line(recorded: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = unpack(tmp_path / "campaign")
+    (folder / "run_2" / "results.json").write_text("{")
+    text = tmp_path / "a.md"
+    text.write_text("Nothing.\n")
+    assert main([str(text), "--run", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "run_2/results.json is damaged" in said.err
+    assert said.err.count("\n") == 1
