@@ -14,7 +14,7 @@ _PLACEHOLDERS = re.compile(
     r"\bTODO\b|\bTBD\b|\bFIXME\b|\bXXX+\b|\?\?\?|\[(?:insert|citation|cite|ref|number|figure|result)[^\]\n]*\]"
     r"|\binsert [\w ]{0,30}here\b"
     r"|\b(?:lorem ipsum|your (?:text|title|abstract) here|to be (?:filled|written|added|determined))\b|\\todo\b"
-    r"|<[A-Z_ ]{4,}>"
+    r"|(?-i:<[A-Z_ ]{4,}>)"
     r"|\bplaceholder\b",
     re.IGNORECASE,
 )
