@@ -94,7 +94,9 @@ def _run_before(sentence: Sentence, place: int, evidence: Evidence) -> str:
         for metric in sentence.metrics:
             if mention.end <= metric.start < place:
                 between = between.replace(sentence.text[metric.start : metric.end], "")
-        if re.search(r"\b(?:of|in|for)\s+$", sentence.text[: mention.start]):
+        # "of run_2, REFERENCE, is": set off by commas on both sides.
+        set_off = re.match(r"\ue000*\s*,", sentence.text[place:]) is not None
+        if set_off and re.search(r"\b(?:of|in|for)\s+$", sentence.text[: mention.start]):
             between = between.replace(",", "", 1)
         return mention.names[0] if _JOIN.fullmatch(between) else ""
     return ""
