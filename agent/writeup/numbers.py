@@ -79,7 +79,7 @@ def results_of(source: str, evidence: Evidence) -> list[RunResult]:
 def in_tex(value: Value) -> str:
     """A score as a paper shows it: sensible digits, and the spread over seeds where there is one."""
     text = f"{value.value:g}" if value.given else shown(value.value)
-    if value.sd is not None and value.n > 1:
+    if value.sd and value.n > 1:
         return f"{_power(text)} $\\pm$ {_power(shown_spread(value.sd, value.value))}"
     return _power(text)
 

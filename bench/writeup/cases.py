@@ -1,4 +1,9 @@
-"""The recorded campaign, the clean texts about it, the faults planted in them, and honest sentences added to them."""
+"""The recorded campaign, the clean texts about it, the faults planted in them, and honest sentences added to them.
+
+`campaign/` is a real campaign at the tests' tiny profile: its ledger, the scores and training records of its runs
+(without curves and details), its figures in few colours, and its git history as a bundle. Paths in its ledger were made
+relative, and its baselines given the empty conditions that ledgers did not have when it was recorded.
+"""
 
 import json
 import shutil
