@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
 from agent.audit.bibliography import Entry
+from agent.audit.binding import Context
 from agent.audit.claims import check_claims
 from agent.audit.coverage import missing_runs
 from agent.audit.document import Document, make_document, read_document
@@ -13,7 +14,7 @@ from agent.audit.held import check_held
 from agent.audit.markup import check_citations, check_figures, check_markup
 from agent.audit.mentions import Reader, Sentence
 from agent.audit.methods import Methods
-from agent.audit.numbers import Context, Fault, check_numbers
+from agent.audit.numbers import Fault, check_numbers
 from agent.audit.passages import Passage, passages
 from agent.audit.tables import check_row
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.audit.binding import Context, resolve
 from agent.audit.document import CITED
 from agent.audit.evidence import Evidence, Judgement
 from agent.audit.mentions import Mention, Sentence
-from agent.audit.numbers import Context, Fault, resolve
+from agent.audit.numbers import Fault
 from agent.audit.words import COMPARATIVES, NEGATION, OURS, SUPPOSED, Comparative, Kind
 
 _CLAUSES = re.compile(

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from agent.audit.binding import Context
 from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
-from agent.audit.numbers import Context
 
 _LEFT_OUT = re.compile(
     r"\b(?:left out|leaves? out|leaving out|omit(?:s|ted)?|exclud(?:es|ed)|not (?:reported|shown|discussed))\b", re.I

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 
+from agent.audit.binding import BASE
 from agent.audit.document import Held
 from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
-from agent.audit.numbers import BASE, Fault
+from agent.audit.numbers import Fault
 from agent.errors import AgentError
 from agent.expressions import Expression, Term, parse_expression
 

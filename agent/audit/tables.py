@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 
 from agent.audit.allowed import is_allowed, setting_words
+from agent.audit.binding import Bound, resolve
 from agent.audit.document import Document
 from agent.audit.evidence import Evidence, normalised
 from agent.audit.held import check_held_cell
 from agent.audit.mentions import Numeral, Reader, Sentence, find_numerals
-from agent.audit.numbers import Bound, Fault, explain, matches, resolve
+from agent.audit.numbers import Fault, explain, matches
 from agent.audit.passages import Cell, Passage
 
 _CHANGE = re.compile(r"\bchange|differ|delta|Δ|\bvs\b|against", re.IGNORECASE)
