@@ -47,6 +47,14 @@ class Bound:
 
 
 def bind(sentence: Sentence, numerals: list[Numeral], evidence: Evidence, context: Context) -> Iterator[Bound]:
+    """Tie the numerals of a sentence to sources and metrics.
+
+    Args:
+        sentence: The sentence.
+        numerals: Those of its numerals that should be results.
+        evidence: The campaign.
+        context: What was spoken of before.
+    """
     if not numerals:
         return
     counted = [n for n in numerals if not n.spread]
