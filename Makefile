@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo test lint format bench aider clean
+.PHONY: help setup demo test lint format bench bench-evals aider sae-bench clean
 
 help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
 	@echo "make test   set up and run the tests"
 	@echo "make lint   ruff and mypy"
-	@echo "make bench  the benchmarks against the peers"
+	@echo "make bench  our edit engine beside aider's"
+	@echo "make bench-evals  the evaluations beside SAEBench's, in an environment of its own (about 10 min)"
 	@echo "make aider  an environment of its own for --editor aider"
 	@echo "make clean  remove the environments and caches of this folder"
 
@@ -46,12 +47,23 @@ bench: setup
 	@$(BIN)/python -m bench.edit
 	@$(BIN)/python -m bench.writeup
 
+bench-evals: sae-bench
+	@$(BIN)/python -m bench.evals
+
 # aider pins 108 packages exactly, so it gets an environment that nothing else has to agree with.
 aider: .aider-venv/.ready
 
 .aider-venv/.ready: $(VENV)/.ready
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .aider-venv
 	@$(BIN)/uv pip install --quiet --python .aider-venv/bin/python aider-chat==0.86.2
+	@touch $@
+
+# SAEBench needs NumPy 1 and transformers 4.
+sae-bench: .sae-bench-venv/.ready
+
+.sae-bench-venv/.ready: $(VENV)/.ready bench/evals/requirements.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .sae-bench-venv
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python .sae-bench-venv/bin/python -r bench/evals/requirements.txt
 	@touch $@
 
 clean:

@@ -227,7 +227,8 @@ def _show_end(campaign: "Campaign") -> None:
         campaign.screen.say("  The replies were scripted; the numbers were measured here.")
     figures = list((state.figures or {}).get("figures", {}))
     campaign.screen.result(
-        f"  notes {path / 'notes.txt'}\n  figures {path / 'figures'} ({len(figures)})\n  changes git -C {path} log -p",
+        f"  report {path / 'report.html'}\n  notes {path / 'notes.txt'}\n"
+        f"  figures {path / 'figures'} ({len(figures)})\n  changes git -C {path} log -p",
         {"workspace": str(path), "runs": len(state.runs), "scored": len(state.scored), "figures": figures},
     )
 

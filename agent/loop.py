@@ -14,6 +14,7 @@ from agent.execute.runs import execute, score
 from agent.notes import check_notes, write_notes
 from agent.propose import propose
 from agent.report.plots import edit_plots, make_plots
+from agent.report.review import write_report
 from agent.state import Run, Step, next_step
 
 
@@ -37,15 +38,22 @@ def run_campaign(campaign: Campaign) -> None:
             _ABOUT_A_RUN[step](campaign, run)
         else:
             _ABOUT_ALL[step](campaign)
-        write_notes(campaign, commit=step in ("baselines", "score", "match", "confirm", "plot"))
+        whole = step in _SHOWN
+        write_notes(campaign, commit=whole)
         check_notes(campaign)
+        if whole:
+            write_report(campaign)
 
 
 def finish(campaign: Campaign) -> None:
     """Close the notes; the last event of a campaign."""
     write_notes(campaign, commit=True)
     campaign.record("completed", runs=len(campaign.state.runs), scored=len(campaign.state.scored))
+    write_report(campaign)
 
+
+# The steps after which there is something new to review.
+_SHOWN = ("baselines", "score", "match", "confirm", "plot")
 
 _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
     "propose": propose,

@@ -41,7 +41,7 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
         goal=goal(campaign),
         overview=columns(_overview(campaign)) if state.runs else "",
         confirmation=confirmation_text(campaign),
-        ended=_ended(campaign),
+        ended=ending(campaign),
         chance=chance_text(campaign),
         closing=told(campaign, state.closing),
         figures=(state.figures or {}).get("figures", {}),
@@ -123,8 +123,8 @@ def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
         "title": last.change if last else "no edit was taken",
         "status": _status(run),
         "parent": _parent(campaign, run),
-        "change_diff": _diff_line(campaign, run),
-        "settings": _settings(campaign, run) if scored else "",
+        "change_diff": diff_summary(campaign, run),
+        "settings": changed_settings(campaign, run) if scored else "",
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
         "against": _against(comparison) if comparison else "",
         "frontier": beside_frontier(comparison, campaign.grid(era), goal(campaign)) if comparison else "",
@@ -173,7 +173,8 @@ def _parent(campaign: Campaign, run: Run) -> str:
     return f"run_{before[-1].number}" if before else "the template"
 
 
-def _diff_line(campaign: Campaign, run: Run) -> str:
+def diff_summary(campaign: Campaign, run: Run) -> str:
+    """How large a run's change is, through all its attempts, and how to see it."""
     if run.last is None:
         return ""
     first = run.attempts[0].parent
@@ -183,7 +184,7 @@ def _diff_line(campaign: Campaign, run: Run) -> str:
     return f"{EXPERIMENT}, +{added} -{removed} lines (git diff {first[:8]} {run.last.commit[:8]})"
 
 
-def _settings(campaign: Campaign, run: Run) -> str:
+def changed_settings(campaign: Campaign, run: Run) -> str:
     """The settings that differ from the baseline's, or that only this run has."""
     record = campaign.result(run.number).training
     base = next(iter(campaign.baselines.values())).runs[0].training.get("settings", {})
@@ -217,7 +218,8 @@ def _overview(campaign: Campaign) -> list[list[str]]:
     return [header, *rows]
 
 
-def _ended(campaign: Campaign) -> str:
+def ending(campaign: Campaign) -> str:
+    """How many runs were scored and why there are no more; nothing while the campaign goes on."""
     state = campaign.state
     if state.ended:
         return f"{len(state.scored)} of {len(state.runs)} runs were scored; {state.ended}."

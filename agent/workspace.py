@@ -27,7 +27,7 @@ PLOT = "plot.py"
 EDITABLE = (EXPERIMENT, PLOT)
 
 # Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
-IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\n.lock\n__pycache__/\n"
+IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n__pycache__/\n"
 
 # What people leave in the template's folder when they run it there.
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*")

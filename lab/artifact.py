@@ -209,6 +209,8 @@ def _run(module: Any, acts: Tensor, d_sae: int) -> tuple[Tensor, Tensor]:
         raise LabError(f"decode() must give one tensor of shape [batch, {acts.shape[1]}], it gave {got}")
     if not (torch.isfinite(latents).all() and torch.isfinite(output).all()):
         raise LabError("the SAE gives values that are not finite (NaN or infinity) on real activations")
+    if latents.any() and (latents == latents[:1]).all():
+        raise LabError("encode() gives the same latents whatever its input is: it must depend on the activations")
     # The evaluations read a latent's effect off its decoder row, so decode() may do nothing else.
     if not _close(output, latents @ module.W_dec + module.b_dec):
         raise LabError("decode() must be latents @ W_dec + b_dec: the evaluations take W_dec for what a latent does")
@@ -324,6 +326,8 @@ def _read(folder: Path, device: str | torch.device) -> Artifact:
         )
     programs = {name: graphs.read(folder / name) for name in (ENCODE, DECODE)}
     for name, program in programs.items():
+        if not graphs.uses_input(program):
+            raise LabError(f"{folder / name} ignores its input: it is no part of an SAE")
         for key, tensor in graphs.state(program).items():
             if key not in weights or not torch.equal(tensor, weights[key]):
                 raise LabError(f"{folder / name} disagrees with {WEIGHTS} in {key}: the files are of different SAEs")
@@ -365,6 +369,8 @@ def _probe(artifact: Artifact) -> None:
         raise LabError(f"{artifact.folder}: its graphs do not run at d_in {artifact.d_in} ({reason[:200]})") from error
     if output.shape != (3, artifact.d_in) or found.shape != (3, artifact.d_sae):
         raise LabError(f"{artifact.folder}: its graphs give the wrong shapes {list(found.shape)}, {list(output.shape)}")
+    if found.any() and (found == found[:1]).all():
+        raise LabError(f"{artifact.folder / ENCODE} gives the same latents whatever its input is: it is no encoder")
     if not _close(output, latents.to(artifact.device) @ artifact.W_dec + artifact.b_dec):
         raise LabError(f"{artifact.folder / DECODE} does not compute latents @ W_dec + b_dec of {WEIGHTS}")
 

@@ -83,7 +83,7 @@ def _wanted(architecture: str, l0: float, profile: Profile) -> float:
     d_sae = profile.training.d_sae
     if not 0 < l0 < d_sae:
         raise LabError(f"an L0 of {l0:g} cannot be had: give one above 0 and below the {d_sae} latents")
-    return max(1, round(l0)) if architecture == "topk" or l0 >= 20 else float(f"{l0:.2g}")
+    return float(max(1, round(l0)) if architecture == "topk" or l0 >= 20 else f"{l0:.2g}")
 
 
 def _train_into(folder: Path, profile: Profile, cfg: Config, seed: int, device: str | None) -> None:

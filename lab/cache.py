@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from lab.errors import LabError
 from lab.progress import Progress
@@ -26,7 +27,7 @@ ROOT_VARIABLE = "SAE_LAB_CACHE"
 _KEY_FILE = "key.json"
 _USED_FILE = ".used"
 _RESERVE_BYTES = 64 * 2**20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 Build = Callable[[Path], None]
@@ -88,18 +89,28 @@ def entry(kind: str, key: Mapping[str, Any], build: Build, *, needs_bytes: int =
         with _alone(folder):
             if not _whole(folder):
                 _make(folder, key, build, needs_bytes)
-    except OSError as error:
-        if error.errno in _FULL:
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if is_full(error):
             raise LabError(
                 f"no space left while writing {kind} to {root()}: free some, or set {ROOT_VARIABLE} to another disk"
             ) from error
-        if error.errno in _CLOSED and str(error.filename).startswith(str(root())):
+        if isinstance(error, OSError) and error.errno in _CLOSED and str(error.filename).startswith(str(root())):
             raise LabError(
                 f"cannot write the cache folder {root()}: set {ROOT_VARIABLE} to one you may write"
             ) from error
         raise
     _touch(folder)
     return folder
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error means that the disk, a quota or a limit on file sizes is full.
+
+    Libraries that write with code of their own put the system's words into errors of their own; numpy only counts.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(words in str(error) for words in (*map(os.strerror, _FULL), "requested and"))
 
 
 def check_space(folder: Path, needs_bytes: int, what: str) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.metadata
-import importlib.util
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab import cache
+from lab import cache, packaged
 from lab.errors import LabError
 from lab.settings import CorpusSettings
 
@@ -121,7 +118,7 @@ class Corpus:
         self.settings = settings
         self._kept: dict[Split, list[Document]] = {}
         if settings.source == "sae-probes":
-            self._folder = _find_texts()
+            self._folder = packaged.folder()
             self.sources: tuple[str, ...] = tuple(dict.fromkeys(source.name for source in SOURCES))
             data = {"sae-probes": importlib.metadata.version("sae-probes"), "sources": SOURCES}
         else:
@@ -194,7 +191,7 @@ class Corpus:
         for source in SOURCES:
             index = self.sources.index(source.name)
             for number in source.files:
-                for text, target in _rows(_numbered(self._folder, number)):
+                for text, target in packaged.rows(packaged.numbered(self._folder, number)):
                     if source.only in (None, target):
                         yield Document(document_id(text), index, text)
 
@@ -242,7 +239,11 @@ def eval_blocks(corpus: Corpus, subject: Subject, count: int) -> TokenBlocks:
     def build(folder: Path) -> None:
         blocks = list(islice(corpus.blocks(subject, "eval"), count))
         if len(blocks) < count:
-            raise LabError(f"the held-out text gives only {len(blocks)} blocks and {count} are wanted: ask for fewer")
+            settings = corpus.settings
+            raise LabError(
+                f"the held-out text gives only {len(blocks)} blocks and {count} are wanted: give more texts, or longer "
+                f"ones (a block has {settings.min_tokens} to {settings.context} tokens), or ask for fewer"
+            )
         whole = pad(blocks, corpus.settings.context, subject.pad_id)
         np.savez(folder / "blocks.npz", **{name: value.numpy() for name, value in vars(whole).items()})
 
@@ -250,38 +251,6 @@ def eval_blocks(corpus: Corpus, subject: Subject, count: int) -> TokenBlocks:
     folder = cache.entry("tokens", key, build)
     with np.load(folder / "blocks.npz") as arrays:
         return TokenBlocks(**{name: torch.from_numpy(arrays[name]) for name in arrays.files})
-
-
-def _find_texts() -> Path:
-    spec = importlib.util.find_spec("sae_probes")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        folder = Path(location) / "data" / "cleaned_data"
-        if folder.is_dir():
-            return folder
-    raise LabError("the package with the texts is not installed: pip install sae-probes")
-
-
-def _numbered(folder: Path, number: int) -> Path:
-    for path in folder.glob(f"{number}_*.csv.zst"):
-        return path
-    raise LabError(f"sae-probes holds no file {number}: install the pinned version")
-
-
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    """Text and label of each row of a compressed csv file."""
-    import zstandard
-
-    csv.field_size_limit(2**24)
-    try:
-        with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
-            reader = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
-            names = next(reader, [])
-            column, label = names.index("prompt" if "prompt" in names else "text"), names.index("target")
-            for row in reader:
-                if row[column] and not row[column].isspace():
-                    yield row[column], row[label]
-    except (IndexError, ValueError, OSError, zstandard.ZstdError, csv.Error) as error:
-        raise LabError(f"{path.name} is damaged: {error}; install sae-probes again") from error
 
 
 def _in_eval(number: int, fraction: float) -> bool:

@@ -16,7 +16,7 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise LabError(f"no such device {name!r}: use cpu or cuda") from error
+        raise LabError(f"unknown device {name!r}: use cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
         raise LabError(f"device {name!r} is not supported: use cpu or cuda")
     if device.type == "cuda":

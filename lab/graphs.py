@@ -12,6 +12,7 @@ import io
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,14 +115,30 @@ def state(program: ExportedProgram) -> dict[str, Tensor]:
     return {name.removeprefix(f"{_MODULE}."): tensor for name, tensor in program.state_dict.items()}
 
 
+def uses_input(program: ExportedProgram) -> bool:
+    """Whether what a graph gives can depend on the values it is given; how many they are does not count."""
+    reached = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        is_size = isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat)
+        if not is_size and any(source.name in reached for source in node.all_input_nodes):
+            reached.add(node.name)
+    return any(name in reached for name in program.graph_signature.user_outputs)
+
+
 def text(program: ExportedProgram) -> str:
     """What a graph computes, as text that is the same whenever and wherever it is loaded."""
     return "\n".join(part.code for part in _graphs(program))
 
 
 def write(program: ExportedProgram, path: Path) -> None:
-    """Write a graph to a .pt2 file."""
-    torch.export.save(program, path)
+    """Write a graph to a .pt2 file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    path.write_bytes(content.getvalue())  # torch's own writer ends the process when the disk is full
 
 
 def read(path: Path, device: str | torch.device = "cpu") -> ExportedProgram:
@@ -161,7 +178,7 @@ def _inspect(archive: zipfile.ZipFile, path: Path) -> None:
         elif name.endswith(".pt"):
             try:
                 torch.load(io.BytesIO(content), weights_only=True)
-            except (pickle.UnpicklingError, EOFError) as error:
+            except (pickle.UnpicklingError, struct.error, EOFError) as error:
                 raise LabError(f"{path} holds pickled objects: it is not loaded") from error
 
 

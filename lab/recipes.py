@@ -24,7 +24,8 @@ from lab import sparse
 from lab.architectures import Gated, Threshold, TopK
 
 _FALL = 0.3  # share of the run in which the target falls
-_FIRST_WEIGHT, _PROPORTIONAL, _INTEGRAL = 0.01, 0.5, 15.0  # of steering; the last acts in a whole run
+# Of steering. The integral acts within a share of the run, but not faster than Adam lets latents follow.
+_FIRST_WEIGHT, _PROPORTIONAL, _INTEGRAL, _FASTEST = 0.01, 0.5, 15.0, 0.05
 _AUX_COEFFICIENT = 1 / 32
 _GROUPS = (1 / 32, 1 / 16, 1 / 8, 1 / 4)  # Matryoshka's inner groups; the last one is the rest
 _CHUNK = 512
@@ -203,7 +204,7 @@ class ReLURecipe(Recipe):
     def _weight(self, step: Step) -> Tensor:
         """The penalty's weight; it is computed on the device, which is never waited for."""
         away = (step.latents.l0.clamp(min=1e-3) / self._target.now(step.latents.l0, step.progress)).log()
-        self._sum = self._sum + _INTEGRAL / self.steps * away
+        self._sum = self._sum + min(_FASTEST, _INTEGRAL / self.steps) * away
         return _FIRST_WEIGHT * (self._sum + _PROPORTIONAL * away).clamp(-20, 20).exp()
 
 

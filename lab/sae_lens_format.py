@@ -1,4 +1,4 @@
-"""SAEs in SAELens' own format, so that they can be published: `SAE.load_from_disk(folder)` reads them."""
+"""SAEs in SAELens' own format, `cfg.json` and `sae_weights.safetensors`: written to be published, read to be scored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lab import artifact
+from lab.architectures import Gated, ReLU, build
 from lab.artifact import Artifact
 from lab.errors import LabError
+from lab.foreign import Foreign, folded, read_settings, subtracting_bias
+
+WEIGHTS, SETTINGS = "sae_weights.safetensors", "cfg.json"
 
 _SAE_LENS = "6.0.0"  # the first version whose settings have this form
 _TOLERANCE = 1e-5
@@ -23,13 +28,26 @@ _ROWS = 64
 
 Tensors = dict[str, Tensor]
 
+# Ours and theirs. A batch top k is a threshold once it is trained; theirs says so in the metadata.
+_WRITTEN = {
+    "topk": "topk",
+    "relu": "standard",
+    "jumprelu": "jumprelu",
+    "batchtopk": "jumprelu",
+    "matryoshka": "jumprelu",
+    "gated": "gated",
+}
+_TRAINED_AS = {"batchtopk": "batchtopk", "matryoshka": "matryoshka_batchtopk"}
+_READ = {"topk": "topk", "standard": "relu", "jumprelu": "jumprelu", "gated": "gated"}
+_READ |= {theirs: ours for ours, theirs in _TRAINED_AS.items()}
+
 
 def to_sae_lens(folder_in: str | Path, folder_out: str | Path) -> Path:
     """Write an SAE as SAELens' `cfg.json` and `sae_weights.safetensors`.
 
-    Architectures: topk; relu, which is called "standard" there; gated (with b_mag and r_mag); jumprelu, batchtopk and
-    matryoshka, which at inference all are a ReLU above a threshold, and are called "jumprelu" there. What is written is
-    computed by SAELens' formula and must agree with the exported graph.
+    Architectures: topk; relu, which is called "standard" there; gated; jumprelu, batchtopk and matryoshka, which at
+    inference all are a ReLU above a threshold, and are called "jumprelu" there. What is written must compute what the
+    exported graphs do.
 
     Args:
         folder_in: as `lab.artifact.save` writes it.
@@ -46,20 +64,23 @@ def to_sae_lens(folder_in: str | Path, folder_out: str | Path) -> Path:
     target = Path(folder_out)
     if target.exists():
         raise LabError(f"{target} is there already: give a new folder")
-    if sae.architecture not in _FORMS:
+    if sae.architecture not in _WRITTEN:
         raise LabError(
-            f"SAELens has no form for the architecture {sae.architecture!r}: {', '.join(_FORMS)} can be written"
+            f"SAELens has no form for the architecture {sae.architecture!r}: {', '.join(_WRITTEN)} can be written"
         )
-    form, read, encode = _FORMS[sae.architecture]
-    stored = load_file(sae.folder / artifact.WEIGHTS)
+    k = _active(sae.meta)
     try:
-        weights, settings = read(sae, stored)
-    except KeyError as error:
-        raise LabError(f"{sae.folder}: an SAE of architecture {sae.architecture!r} needs {error.args[0]}") from error
-    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
-    _check(sae, encode(weights, settings))
-    cfg = {
-        "architecture": form,
+        module = build(sae.architecture, _in_raw_units(sae), k)
+    except LabError as error:
+        raise LabError(f"{sae.folder}, called {sae.architecture!r}: {error}") from error
+    _check(sae, module)
+    weights = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+    if "latent_norms" in weights:
+        weights["W_dec"] = weights["W_dec"] * weights.pop("latent_norms")[:, None]
+    if isinstance(module, Gated):
+        weights["b_gate"] = weights.pop("b_enc")
+    cfg: dict[str, Any] = {
+        "architecture": _WRITTEN[sae.architecture],
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
         "dtype": "float32",
@@ -67,93 +88,53 @@ def to_sae_lens(folder_in: str | Path, folder_out: str | Path) -> Path:
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        **settings,
-        "metadata": _metadata(sae.meta),
+        "metadata": _metadata(sae),
     }
+    if sae.architecture == "topk":
+        cfg |= {"k": k, "rescale_acts_by_decoder_norm": False}
     _write(target, weights, cfg)
     return target
 
 
-def _metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {"sae_lens_version": _SAE_LENS, "training_tokens": meta.get("tokens"), "context_size": meta.get("context")}
-    facts["model_name"] = meta.get("subject", {}).get("name")
-    facts["hook_name"] = meta.get("hook")
+def _active(meta: Mapping[str, Any]) -> int | None:
+    k = meta.get("k") or meta.get("settings", {}).get("k")
+    return k if isinstance(k, int) else None
+
+
+def _in_raw_units(sae: Artifact) -> Tensors:
+    """All that the encoder may hold, for raw activations; biases and thresholds are in units of the latents."""
+    stored = load_file(sae.folder / artifact.WEIGHTS)
+    scale = float(sae.meta["input_scale"])
+    weights = {"W_enc": sae.W_enc, "b_enc": sae.b_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    for name in ("b_mag", "threshold"):
+        if name in stored:
+            weights[name] = (stored[name] / scale).expand(sae.d_sae).clone()
+    if "b_gate" in stored:
+        weights["b_enc"] = stored["b_gate"] / scale
+    return weights | {name: stored[name] for name in ("r_mag", "latent_norms") if name in stored}
+
+
+def _metadata(sae: Artifact) -> dict[str, Any]:
+    meta = sae.meta
+    facts = {
+        "sae_lens_version": _SAE_LENS,
+        "training_tokens": meta.get("tokens"),
+        "context_size": meta.get("context"),
+        "model_name": meta.get("subject", {}).get("name"),
+        "hook_name": meta.get("hook"),
+        "training_architecture": _TRAINED_AS.get(sae.architecture),
+    }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _plain(sae: Artifact, stored: Tensors) -> tuple[Tensors, dict[str, Any]]:
-    return {"W_enc": sae.W_enc, "b_enc": sae.b_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}, {}
-
-
-def _topk(sae: Artifact, stored: Tensors) -> tuple[Tensors, dict[str, Any]]:
-    k = sae.meta.get("k") or sae.meta.get("settings", {}).get("k")
-    if not isinstance(k, int):
-        raise KeyError("k in sae.json")
-    return _plain(sae, stored)[0], {"k": k, "rescale_acts_by_decoder_norm": False}
-
-
-def _above(sae: Artifact, stored: Tensors) -> tuple[Tensors, dict[str, Any]]:
-    threshold = stored["threshold"] / float(sae.meta["input_scale"])
-    return {**_plain(sae, stored)[0], "threshold": threshold.expand(sae.d_sae).clone()}, {}
-
-
-def _gated(sae: Artifact, stored: Tensors) -> tuple[Tensors, dict[str, Any]]:
-    scale = float(sae.meta["input_scale"])
-    weights = _plain(sae, stored)[0]
-    bias = weights.pop("b_enc")
-    weights["b_gate"] = stored["b_gate"] / scale if "b_gate" in stored else bias
-    weights["b_mag"], weights["r_mag"] = stored["b_mag"] / scale, stored["r_mag"]
-    return weights, {}
-
-
-def _encode_relu(w: Tensors, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-    return lambda x: ((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu()
-
-
-def _encode_topk(w: Tensors, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-    def encode(x: Tensor) -> Tensor:
-        values, columns = ((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).topk(settings["k"], dim=-1)
-        return torch.zeros(x.shape[0], w["W_enc"].shape[1]).scatter(1, columns, values.relu())
-
-    return encode
-
-
-def _encode_above(w: Tensors, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-    def encode(x: Tensor) -> Tensor:
-        pre = (x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
-        return pre.relu() * (pre > w["threshold"])
-
-    return encode
-
-
-def _encode_gated(w: Tensors, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-    def encode(x: Tensor) -> Tensor:
-        along = (x - w["b_dec"]) @ w["W_enc"]
-        return (along * w["r_mag"].exp() + w["b_mag"]).relu() * (along + w["b_gate"] > 0)
-
-    return encode
-
-
-_Read = Callable[[Artifact, Tensors], tuple[Tensors, dict[str, Any]]]
-_Encode = Callable[[Tensors, Mapping[str, Any]], Callable[[Tensor], Tensor]]
-_FORMS: dict[str, tuple[str, _Read, _Encode]] = {
-    "topk": ("topk", _topk, _encode_topk),
-    "relu": ("standard", _plain, _encode_relu),
-    "jumprelu": ("jumprelu", _above, _encode_above),
-    "batchtopk": ("jumprelu", _above, _encode_above),
-    "matryoshka": ("jumprelu", _above, _encode_above),
-    "gated": ("gated", _gated, _encode_gated),
-}
-
-
-def _check(sae: Artifact, encode: Callable[[Tensor], Tensor]) -> None:
+def _check(sae: Artifact, module: ReLU) -> None:
     """Compare on inputs made of a few latents' directions; a latent at an edge may round either way."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         chosen = torch.rand(_ROWS, sae.d_sae, generator=generator) < 8 / sae.d_sae
         size = 1 + sae.b_dec.norm() + sae.b_enc.abs().max()
         acts = sae.b_dec + (chosen * torch.rand(_ROWS, sae.d_sae, generator=generator) * size) @ sae.W_dec
-        expected, found = sae.encode(acts), encode(acts)
+        expected, found = sae.encode(acts), module.encode(acts)
     wrong = ((found - expected).abs() > _TOLERANCE * (1 + expected.abs())).sum()
     if wrong > 1e-3 * (expected != 0).sum():
         raise LabError(
@@ -169,10 +150,89 @@ def _write(target: Path, weights: Tensors, cfg: Mapping[str, Any]) -> None:
         raise LabError(f"cannot write {target}: {error.strerror}") from error
     try:
         part.chmod(0o755)
-        save_file(weights, part / "sae_weights.safetensors")
-        (part / "cfg.json").write_text(json.dumps(cfg, indent=1) + "\n", encoding="utf-8")
+        save_file(weights, part / WEIGHTS)
+        (part / SETTINGS).write_text(json.dumps(cfg, indent=1) + "\n", encoding="utf-8")
         part.rename(target)
     except OSError as error:
         raise LabError(f"cannot write {target}: {error.strerror}") from error
+    except SafetensorError as error:
+        raise LabError(f"cannot write {target}: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def from_sae_lens(folder: Path) -> Foreign:
+    """Read an SAE of SAELens, of any version, as it is published or as its trainer leaves it.
+
+    Args:
+        folder: where `cfg.json` and `sae_weights.safetensors` lie.
+
+    Raises:
+        LabError: a file is missing or damaged; the architecture has no form here; or the SAE changes its input token by
+            token (layer norm), so that its decoder is no fixed set of directions.
+    """
+    cfg = read_settings(folder / SETTINGS)
+    architecture, k = _kind(cfg, folder)
+    _check_input(cfg, folder)
+    try:
+        weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    except OSError as error:
+        raise LabError(f"cannot read {folder / WEIGHTS}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise LabError(f"{folder / WEIGHTS} is damaged ({error}): fetch the SAE again") from error
+    scaling = weights.pop("scaling_factor", None)
+    if scaling is not None and not torch.allclose(scaling, torch.ones_like(scaling)):
+        raise LabError(f"{folder} has a scaling_factor for its latents: fold it into W_dec and save the SAE again")
+    if "b_gate" in weights:
+        weights["b_enc"] = weights.pop("b_gate")
+    if "W_dec" not in weights or "W_enc" not in weights or "b_enc" not in weights:
+        raise LabError(f"{folder / WEIGHTS} lacks W_enc, W_dec or the encoder's bias: fetch the SAE again")
+    if "topk_threshold" in weights:
+        weights["threshold"] = weights.pop("topk_threshold").expand_as(weights["b_enc"]).clone()
+    if cfg.get("rescale_acts_by_decoder_norm"):
+        weights = folded(weights)
+    if not cfg.get("apply_b_dec_to_input", True) and "b_dec" in weights:
+        weights = subtracting_bias(weights)
+    scaled = cfg.get("normalize_activations") in (True, "expected_average_only_in")
+    return Foreign(architecture, weights, k, _facts(cfg), scaled)
+
+
+def _kind(cfg: Mapping[str, Any], folder: Path) -> tuple[str, int | None]:
+    """The architecture's name here and, for a top k, k. Before version 6 a top k was an activation function."""
+    metadata = cfg.get("metadata") or {}
+    theirs = cfg.get("architecture", "standard")
+    function = cfg.get("activation_fn", cfg.get("activation_fn_str", "relu"))
+    if function == "topk":
+        return "topk", (cfg.get("activation_fn_kwargs") or {}).get("k")
+    if function != "relu":
+        raise LabError(f"{folder} has the activation function {function!r}: relu and topk can be read")
+    if theirs == "jumprelu" and metadata.get("training_architecture") in _TRAINED_AS.values():
+        theirs = metadata["training_architecture"]
+    if theirs not in _READ:
+        raise LabError(f"{folder} is a {theirs!r} of SAELens: {', '.join(_READ)} can be read")
+    return _READ[theirs], cfg.get("k") if theirs == "topk" else None
+
+
+def _check_input(cfg: Mapping[str, Any], folder: Path) -> None:
+    how = cfg.get("normalize_activations") or "none"
+    if how not in (True, "none", "expected_average_only_in"):
+        raise LabError(
+            f"{folder} normalises each token by itself (normalize_activations is {how!r}), so a latent has no fixed "
+            "direction in the residual stream: it cannot be scored"
+        )
+    if cfg.get("reshape_activations", "none") != "none":
+        raise LabError(f"{folder} reads attention heads (reshape_activations): only the residual stream is scored")
+
+
+def _facts(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    metadata: Mapping[str, Any] = cfg.get("metadata") or {}
+    old: Callable[[str], Any] = cfg.get
+    name = metadata.get("model_name") or old("model_name")
+    facts = {
+        "hook": metadata.get("hook_name") or old("hook_name") or old("hook_point"),
+        "subject": {"name": name} if name else None,
+        "tokens": metadata.get("training_tokens") or old("training_tokens"),
+        "context": metadata.get("context_size") or old("context_size"),
+        "settings": dict(cfg),
+    }
+    return {key: value for key, value in facts.items() if value is not None}

@@ -33,7 +33,7 @@ _BF16_GAIN = 1.25  # bfloat16 rounds to 8 bits: on a CPU it must be clearly fast
 class Prefix:
     """Text computed once, to be continued by many batches.
 
-    `length` is its number of tokens; `state` holds the keys and values of the layers up to the hooked one.
+    `length` is its number of tokens; `state` holds the keys and values of the layers up to the hooked one, or of all.
     """
 
     length: int
@@ -100,21 +100,18 @@ class Subject:
             [batch, ctx, d_model] in the subject's dtype, for `tokens` only.
         """
         tokens = tokens.to(self.device)
-        if prefix is None:
-            return self._trunk(input_ids=tokens, use_cache=False).last_hidden_state
-        state = copy.deepcopy(prefix.state)
-        state.batch_repeat_interleave(tokens.shape[0])
-        return self._trunk(input_ids=tokens, past_key_values=state, use_cache=True).last_hidden_state
+        return self._trunk(input_ids=tokens, **_after(prefix, len(tokens))).last_hidden_state
 
     @torch.no_grad()
-    def prefix(self, tokens: Tensor) -> Prefix:
+    def prefix(self, tokens: Tensor, *, whole: bool = False) -> Prefix:
         """Compute a text once whose continuations are then cheap.
 
         Args:
             tokens: [ctx] or [1, ctx] int64.
+            whole: through all layers, so that `logits_from` can go on from it too.
         """
         tokens = tokens.to(self.device).reshape(1, -1)
-        state = self._trunk(input_ids=tokens, use_cache=True).past_key_values
+        state = (self._base if whole else self._trunk)(input_ids=tokens, use_cache=True).past_key_values
         return Prefix(tokens.shape[1], state)
 
     @torch.no_grad()
@@ -122,25 +119,29 @@ class Subject:
         """The whole model's logits, [batch, ctx, vocab], for tokens [batch, ctx]."""
         return self.model(input_ids=tokens.to(self.device), use_cache=False).logits
 
-    @torch.no_grad()
-    def logits_from(self, resid: Tensor) -> Tensor:
+    def logits_from(self, resid: Tensor, *, at: Tensor | None = None, prefix: Prefix | None = None) -> Tensor:
         """Logits when the residual stream after the hooked layer is `resid`; earlier layers are not computed.
 
         The skipped layers stay in the list as pass-through modules: a later layer keeps its index, and with it the kind
-        of attention that Gemma 2 alternates.
+        of attention that Gemma 2 alternates. Gradients flow back to `resid` where it asks for them.
 
         Args:
             resid: [batch, ctx, d_model], any float dtype.
+            at: [batch] int64, the one position of each row whose logits are wanted; None for all.
+            prefix: text that every row continues, from ``prefix(..., whole=True)``.
 
         Returns:
-            [batch, ctx, vocab] in the subject's dtype.
+            [batch, ctx, vocab] in the subject's dtype; [batch, vocab] with `at`.
         """
         resid = resid.to(self.device, self.dtype)
         skipped: list[nn.Module] = [_Skip() for _ in range(self.layer)]
         layers = nn.ModuleList([*skipped, _Give(resid), *list(self._layers)[self.layer + 1 :]])
         base = _with(self._base, layers=layers)
+        if at is not None:
+            base = _At(base, at.to(self.device))
         head = _with(self.model, **{self.model.base_model_prefix: base})
-        return head(inputs_embeds=resid, use_cache=False).logits
+        logits: Tensor = head(inputs_embeds=resid, **_after(prefix, len(resid))).logits
+        return logits if at is None else logits[:, 0]
 
     def usable(
         self,
@@ -206,6 +207,30 @@ class _Give(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         return self.resid
+
+
+class _At(nn.Module):
+    """A model of which one position of each row is wanted, so that the output matrix is applied to no other."""
+
+    def __init__(self, base: nn.Module, at: Tensor) -> None:
+        super().__init__()
+        self.base = base
+        self.at = at
+
+    def forward(self, **inputs: Any) -> Any:
+        output = self.base(**inputs)
+        rows = torch.arange(len(self.at), device=self.at.device)
+        output.last_hidden_state = output.last_hidden_state[rows, self.at][:, None]
+        return output
+
+
+def _after(prefix: Prefix | None, rows: int) -> dict[str, Any]:
+    """What a model has to be given to continue a prefix in each of so many rows; the prefix itself is not changed."""
+    if prefix is None:
+        return {"use_cache": False}
+    state = copy.deepcopy(prefix.state)
+    state.batch_repeat_interleave(rows)
+    return {"past_key_values": state, "use_cache": True}
 
 
 def _with(module: nn.Module, **children: nn.Module) -> Any:

@@ -283,8 +283,11 @@ def begin(
         max_steps: end after so many steps; 0 for the whole budget.
 
     Raises:
-        LabError: the folder cannot be written; the device is unknown; the activations cannot be made.
+        LabError: the seed is below 0; the folder cannot be written; the device is unknown; the activations cannot be
+            made.
     """
+    if seed < 0:
+        raise LabError(f"the seed must be 0 or more, not {seed}")
     folder = Path(out_dir).resolve()
     _writing(folder, lambda: _try_folder(folder))
     place = choose_device(device)

@@ -125,7 +125,7 @@ def load_result(run_dir: Path, name: str | None = None) -> RunResult:
     Raises:
         AgentError: A file is missing or damaged.
     """
-    results, training = (_read(run_dir / file) for file in ("results.json", "training.json"))
+    results, training = (read_json(run_dir / file) for file in ("results.json", "training.json"))
     metrics: dict[str, Value] = {}
     evaluator: dict[str, Any] = {}
     try:
@@ -183,7 +183,12 @@ def shown_spread(sd: float, mean: float) -> str:
     return rounded if float(rounded) else f"{sd:.1g}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a result file.
+
+    Raises:
+        AgentError: The file is missing or damaged.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Evaluations of an SAE, one module each: `core`, `absorption`.
+"""Evaluations of an SAE, one module each: those that `NAMES` lists.
 
 A module here is an evaluation when its name is in `NAMES`. What it offers is `lab.evals.base.Evaluation`; adding one is
 adding a file and a name.
@@ -15,7 +15,12 @@ from lab.errors import LabError
 if TYPE_CHECKING:
     from lab.evals.base import Evaluation
 
-NAMES = ("core", "absorption")
+NAMES = (
+    *("core", "absorption", "sparse_probing", "scr", "tpp"),
+    *("unlearning", "autointerp", "meta_structure", "mdl"),
+)
+JUDGED = ("autointerp",)
+"""Those that ask a language model, which the caller names; they are no part of "all" without one."""
 
 
 def choose(names: Iterable[str]) -> list[str]:

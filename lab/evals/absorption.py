@@ -48,7 +48,7 @@ _PAPER = "arXiv:2409.14507"
 _FILE = "setup.safetensors"
 _ROWS = 2048  # words encoded at a time
 _SETUP_FIELDS = (
-    *("prompt_template", "examples", "lower", "max_words", "train_fraction", "seed"),
+    *("prompt_template", "examples", "lower", "max_words", "per_letter", "train_fraction", "seed"),
     *("probe_batch_size", "probe_epochs", "probe_lr", "probe_weight_decay"),
 )
 _SILENT = 1e-8  # SAEBench's bound under which a latent has not fired
@@ -68,15 +68,17 @@ METRICS: dict[str, Metric] = {
 class Settings:
     """SAEBench's defaults.
 
-    `lower` takes only lower-case words with a space before them; `max_words` bounds the words (0: all); `seed` draws
-    the prompt's examples, the split and the probes' start. `probe_*` train the residual probe, `sparse_*` the one on
-    latents. The last five are the bounds in the definition of absorption.
+    `lower` takes only lower-case words with a space before them; `max_words` bounds the words and `per_letter` those of
+    each letter (0: all), so that few words still hold every letter; `seed` draws the prompt's examples, the split and
+    the probes' start. `probe_*` train the residual probe, `sparse_*` the one on latents. The last five are the bounds
+    in the definition of absorption.
     """
 
     prompt_template: str = "{word} has the first letter:"
     examples: int = 10
     lower: bool = False
     max_words: int = 0
+    per_letter: int = 0
     train_fraction: float = 0.8
     seed: int = 42
     batch_size: int = 256
@@ -156,6 +158,7 @@ def _build(ctx: Context, settings: Settings) -> dict[str, Tensor]:
         most=settings.max_words,
         train_fraction=settings.train_fraction,
         seed=settings.seed,
+        per_letter=settings.per_letter,
     )
     if not train or not test:
         raise LabError(f"evals.absorption: {len(words)} whole words are too few to train and test a probe")

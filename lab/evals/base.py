@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 
 from lab import cache
 from lab.devices import choose_device
 from lab.errors import LabError
+from lab.progress import Progress
 from lab.settings import Profile
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
 
     from lab.artifact import Artifact
     from lab.corpus import Corpus
+    from lab.judge import Judge
     from lab.subject import Subject
 
 Build = Callable[[Path], None]
 Better = Literal["higher", "lower"] | None
+T = TypeVar("T")
 
 _NOT_IN_SCORES = {"lab.cache", "lab.devices", "lab.errors", "lab.hub", "lab.progress", "lab.settings"}
-_LIBRARIES = ("torch", "transformers")
+_LIBRARIES = ("torch", "transformers", "scikit-learn")
+_KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does not fit is made again when asked for
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class Setup(Protocol):
     """What an evaluation makes once for all SAEs of one model, layer and data."""
 
     @property
-    def d_model(self) -> int:
-        """Width of the residuals in it, which an SAE must read."""
+    def d_model(self) -> int | None:
+        """Width of the residuals in it, which an SAE must read; None where there are none."""
 
 
 class Evaluation(Protocol):
@@ -88,18 +92,30 @@ class Context:
     Args:
         profile: whose subject model and text are used.
         device: "cpu", "cuda" …; None takes CUDA where there is one.
+        judge: the language model that autointerp asks, if there is one.
+        announce: is given a line about what is going to cost money.
     """
 
-    def __init__(self, profile: Profile, device: str | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        device: str | None = None,
+        judge: Judge | None = None,
+        announce: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.profile = profile
+        self.judge = judge
+        self.announce = announce
         self._device = device
+        self._kept: tuple[str, dict[str, Any]] = ("", {})
 
     @cached_property
     def subject(self) -> Subject:
         """The language model under study."""
         from lab.subject import load_subject
 
-        return load_subject(self.profile.subject, self._device)
+        with Progress(f"loading {self.profile.subject.name}"):
+            return load_subject(self.profile.subject, self._device)
 
     @cached_property
     def subject_fingerprint(self) -> str:
@@ -137,6 +153,25 @@ class Context:
 
         return eval_blocks(self.corpus, self.subject, count).tokens
 
+    def remembered(self, sae: Artifact, key: str, make: Callable[[], T]) -> T:
+        """What several evaluations ask of one SAE, made once. It is forgotten with the next SAE.
+
+        Args:
+            sae: the SAE.
+            key: what is asked of it.
+            make: makes it; a dataclass of tensors.
+        """
+        if self._kept[0] != sae.fingerprint:
+            self._kept = (sae.fingerprint, {})
+        kept = self._kept[1]
+        if key in kept:
+            found: T = kept[key]
+            return found
+        found = make()
+        if sum(map(_bytes, [*kept.values(), found])) <= _KEPT_BYTES.get(sae.device.type, 2**31):
+            kept[key] = found
+        return found
+
     def key(self, name: str, evaluation: Evaluation, settings: Any) -> dict[str, str]:
         """Everything a score depends on beside the SAE."""
         return {
@@ -172,14 +207,31 @@ def read_settings(evaluation: Evaluation, name: str, overrides: Mapping[str, Any
     """
     defaults = evaluation.Settings()
     fields = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(defaults)}
+    chosen = dict(overrides)
     for key, value in overrides.items():
         if key not in fields:
             raise LabError(f"evals.{name}.{key}: unknown setting; allowed here: {', '.join(sorted(fields))}")
         default = fields[key]
+        if isinstance(default, tuple) and isinstance(value, list):
+            _check_items(f"evals.{name}.{key}", value, default)
+            chosen[key] = tuple(value)
+            continue
         allowed = (int, float) if isinstance(default, float) else type(default)
         if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, allowed):
             raise LabError(f"evals.{name}.{key}: {value!r} is not a {type(default).__name__}")
-    return evaluation.Settings(**{**fields, **overrides})
+    return evaluation.Settings(**{**fields, **chosen})
+
+
+def _check_items(where: str, value: list[Any], default: tuple[Any, ...]) -> None:
+    """A list of settings holds at least one item, all of the kind that the default's are."""
+    kind = type(default[0])
+    if not value or not all(type(item) is kind for item in value):
+        raise LabError(f"{where}: {value!r} is not a list of {kind.__name__}")
+
+
+def _bytes(value: object) -> int:
+    """Memory of the tensors among a dataclass's fields."""
+    return sum(part.numel() * part.element_size() for part in vars(value).values() if isinstance(part, torch.Tensor))
 
 
 @lru_cache

@@ -27,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lab import cache
 from lab.errors import LabError
 from lab.evals import splice
 from lab.evals.base import Context, Metric, Scores
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 _PAPER = "arXiv:2503.09532"
 _GATED = "arXiv:2404.16014"
-_FILE = "setup.safetensors"
+_FILE, _RESIDUALS = "setup.safetensors", "residuals.bin"
 _UNDEFINED = "its denominator is zero for this SAE"
 
 METRICS: dict[str, Metric] = {
@@ -97,9 +99,9 @@ class Settings:
 class Setup:
     """What no SAE enters. N texts of ctx tokens, of which the first n go through the model.
 
-    `tokens` and `mask` (positions that are replaced and measured) are [N, ctx], `resid` is [N, ctx, d_model]. [n, ctx]
-    are `predicts` (where the next token counts) and, in nats, `clean_ce`, `ablated_ce`, `ablated_kl`. For
-    `mean_unembedding` and `clean_gap` see `lab.evals.splice`.
+    `tokens` and `mask` (positions that are replaced and measured) are [N, ctx], `resid` is [N, ctx, d_model], in the
+    model's dtype and mapped from disk. [n, ctx] are `predicts` (where the next token counts) and, in nats, `clean_ce`,
+    `ablated_ce`, `ablated_kl`. For `mean_unembedding` and `clean_gap` see `lab.evals.splice`.
     """
 
     tokens: Tensor
@@ -134,33 +136,49 @@ def prepare(ctx: Context, settings: Settings) -> Setup:
     if settings.sparsity_batches < settings.reconstruction_batches:
         raise LabError("evals.core: sparsity_batches must not be below reconstruction_batches")
 
-    def build(folder: Path) -> None:
-        save_file(_build(ctx, settings), folder / _FILE)
-
     fields = (field.name for field in dataclasses.fields(settings))
-    return Setup(**load_file(ctx.cached("core", sys.modules[__name__], settings, fields, build) / _FILE))
+    build = partial(_build, ctx, settings)
+    folder = ctx.cached("core", sys.modules[__name__], settings, fields, build)
+    found = load_file(folder / _FILE)
+    return Setup(resid=_mapped(folder, found["tokens"], ctx.dtype), **found)
 
 
-def _build(ctx: Context, settings: Settings) -> dict[str, Tensor]:
+def _build(ctx: Context, settings: Settings, folder: Path) -> None:
+    """Fill a folder. Residuals (19 GB at SAEBench's defaults on gemma-2-2b) go to disk batch by batch."""
     subject, size = ctx.subject, settings.batch_size
     tokens = ctx.held_out(size * settings.sparsity_batches)
     spliced = size * settings.reconstruction_batches
-    batches = tokens.split(size)
-    resid = torch.cat([subject.residuals(batch).cpu() for batch in track(batches, "set-up of core: residuals")])
+    cache.check_space(folder, tokens.numel() * subject.d_model * subject.dtype.itemsize, "the residuals of core")
+    norms = []
+    with (folder / _RESIDUALS).open("wb") as stream:
+        for batch in track(tokens.split(size), "set-up of core: residuals"):
+            part = subject.residuals(batch)
+            norms.append(part.float().norm(dim=-1).cpu())
+            stream.write(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    resid = _mapped(folder, tokens, ctx.dtype)
     special = torch.isin(tokens, subject.special_ids.cpu())
     mask, ablated = ~special, torch.ones_like(special)
     if settings.skip_outliers:
         limits = ctx.profile.activations
-        mask = subject.usable(resid, tokens, outlier_factor=limits.outlier_factor, drop_first=limits.drop_first)
+        # Norms are all that is asked of residuals here; a norm is the norm of itself.
+        long = torch.cat(norms)[..., None]
+        mask = subject.usable(long, tokens, outlier_factor=limits.outlier_factor, drop_first=limits.drop_first)
         ablated = mask
     predicts = mask[:spliced].clone()
     predicts[:, -1] = False
     predicts[:, :-1] &= ~special[:spliced, 1:]
     if not predicts.any():
         raise LabError("evals.core: the held-out text has no position that may be replaced: use longer texts")
-    found = {"tokens": tokens, "mask": mask, "resid": resid, "predicts": predicts}
+    found = {"tokens": tokens, "mask": mask, "predicts": predicts}
     found |= splice.reference(subject, tokens[:spliced], resid[:spliced], ablated[:spliced])
-    return {name: tensor.contiguous() for name, tensor in found.items()}
+    save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / _FILE)
+
+
+def _mapped(folder: Path, tokens: Tensor, dtype: str) -> Tensor:
+    """The residuals of tokens [N, ctx], mapped from disk: only the rows that are read come into memory."""
+    path, kind = folder / _RESIDUALS, getattr(torch, dtype)
+    size = path.stat().st_size // kind.itemsize
+    return torch.from_file(str(path), shared=False, size=size, dtype=kind).view(*tokens.shape, -1)
 
 
 def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scores:

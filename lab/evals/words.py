@@ -73,7 +73,7 @@ def check_template(template: str) -> None:
 
 
 def split_words(
-    words: Sequence[Word], *, examples: int, most: int, train_fraction: float, seed: int
+    words: Sequence[Word], *, examples: int, most: int, train_fraction: float, seed: int, per_letter: int = 0
 ) -> tuple[list[Word], list[Word], list[Word]]:
     """Shuffle words and deal them out; none is in two hands.
 
@@ -83,15 +83,23 @@ def split_words(
         most: keep at most so many of the rest; 0 keeps all.
         train_fraction: share of those for training.
         seed: of the shuffle.
+        per_letter: keep at most so many of each first letter; 0 keeps all.
 
     Returns:
         Examples, training words, test words.
     """
     shuffled = random.Random(seed).sample(list(words), len(words))
+    if per_letter:
+        shuffled = [word for letter in range(len(LETTERS)) for word in _with_letter(shuffled, letter)[:per_letter]]
+        random.Random(seed).shuffle(shuffled)
     shown, rest = shuffled[:examples], shuffled[examples:]
     rest = rest[:most] if most else rest
     cut = int(len(rest) * train_fraction)
     return shown, rest[:cut], rest[cut:]
+
+
+def _with_letter(words: Sequence[Word], letter: int) -> list[Word]:
+    return [word for word in words if word.letter == letter]
 
 
 def prompt_before(tokenizer: Any, template: str, examples: Sequence[Word], bos: int | None) -> list[int]:

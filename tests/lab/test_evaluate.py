@@ -85,8 +85,9 @@ def test_set_up_is_made_once_for_all_runs(stub: Stub, profile: Profile, save_sae
     for folder in folders:
         save_sae(folder, "identity", 16)
     found = evaluate.evaluate(folders, profile, ["all"], "cpu")
-    assert [list(each["entries"]) for each in found] == [["core", "absorption"]] * 3
-    assert (stub.prepared, len(stub.calls)) == (2, 6)
+    names = [name for name in evals.NAMES if name not in evals.JUDGED]
+    assert [list(each["entries"]) for each in found] == [names] * 3
+    assert (stub.prepared, len(stub.calls)) == (len(names), 3 * len(names))
 
 
 def test_an_entry_is_used_again_only_under_the_same_key(
@@ -270,7 +271,9 @@ def test_the_command_scores_on_the_real_model_and_imports_nothing_from_the_works
         (tmp_path / f"{name}.py").write_text("from pathlib import Path\nPath('taken').touch()\n")
     for folder in (tmp_path, tmp_path / "run_1"):
         (folder / "transformers.py").write_text("from pathlib import Path\nPath('taken').touch()\n")
+    names = ["core", "absorption", "sparse_probing", "scr", "tpp"]
     command = [sys.executable, "-P", "-m", "lab.evaluate", "run_1", "--profile", str(tiny_profile_path)]
+    command += ["--evals", ",".join(names)]
     environment = {**os.environ, "PYTHONPATH": "", "SAE_LAB_PROGRESS": str(tmp_path / "progress.json")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -278,7 +281,7 @@ def test_the_command_scores_on_the_real_model_and_imports_nothing_from_the_works
     assert "core: ce_loss_score" in done.stdout
     found = read(tmp_path / "run_1")
     assert found["profile"] == "tiny"
-    for name in evals.NAMES:
+    for name in names:
         values = {key: item["value"] for key, item in found["entries"][name]["metrics"].items()}
         assert values
         assert all(isinstance(value, float) and abs(value) < 1e6 for value in values.values())
@@ -287,7 +290,7 @@ def test_the_command_scores_on_the_real_model_and_imports_nothing_from_the_works
     # The same numbers in this process, from the same set-up.
     sae_file = cache.read_json(tmp_path / "run_1" / "sae" / "sae.json")
     assert found["sae"] == sae_file["fingerprint"]
-    (again,) = evaluate.evaluate([tmp_path / "run_1"], str(tiny_profile_path), device="cpu")
+    (again,) = evaluate.evaluate([tmp_path / "run_1"], str(tiny_profile_path), names, device="cpu")
     assert again == found
 
 

@@ -161,7 +161,7 @@ def test_configure_takes_a_dataclass(begin) -> None:
         ("SEED", "one", "SAE_LAB_SEED must be a whole number"),
         ("MAX_STEPS", "-1", "SAE_LAB_MAX_STEPS must be a whole number"),
         ("PROFILE", "nowhere", "unknown profile 'nowhere'"),
-        ("DEVICE", "toaster", "no such device"),
+        ("DEVICE", "toaster", "unknown device"),
     ],
 )
 def test_a_wrong_environment(begin, variable: str, value: str, message: str) -> None:

@@ -38,6 +38,7 @@ def test_settings_are_defaults_with_overrides() -> None:
     assert read_settings(core, "core", {"batch_size": 3}).batch_size == 3
     absorption = evals.load("absorption")
     assert read_settings(absorption, "absorption", {"probe_lr": 1}).probe_lr == 1
+    assert read_settings(evals.load("tpp"), "tpp", {"n_values": [2, 5]}).n_values == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,12 @@ def test_settings_are_defaults_with_overrides() -> None:
 def test_a_wrong_setting_is_an_error(overrides: dict[str, object], message: str) -> None:
     with pytest.raises(LabError, match=message):
         read_settings(evals.load("core"), "core", overrides)
+
+
+@pytest.mark.parametrize("value", [[], ["a"], [2, True], 2, "2"])
+def test_a_list_of_settings_is_a_list_of_their_kind(value: object) -> None:
+    with pytest.raises(LabError, match=r"evals\.tpp\.n_values: .* is not a"):
+        read_settings(evals.load("tpp"), "tpp", {"n_values": value})
 
 
 def test_the_source_hash_follows_imports_and_ignores_what_only_shows(monkeypatch: pytest.MonkeyPatch) -> None:

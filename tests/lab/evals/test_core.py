@@ -175,6 +175,11 @@ def test_outliers_and_first_positions_are_left_out_and_special_tokens_always(
     assert torch.equal(everywhere.mask, ~special[:4])
 
 
+def test_residuals_are_read_back_as_the_model_gave_them(tiny_context: Context, setup: Setup) -> None:
+    assert setup.resid.shape == (*setup.tokens.shape, 576)
+    assert torch.equal(setup.resid[:4], tiny_context.subject.residuals(setup.tokens[:4]))
+
+
 def test_two_calls_agree(scores: Any) -> None:
     assert scores("noisy") == scores("noisy")
 

@@ -61,6 +61,13 @@ def test_no_word_is_dealt_twice_and_the_seed_decides() -> None:
     assert [len(hand) for hand in split_words(words, examples=4, most=10, train_fraction=0.8, seed=1)] == [4, 8, 2]
 
 
+def test_few_words_can_be_had_of_every_letter() -> None:
+    words = [Word(token, text) for token, text in enumerate(["ant", "ape", "auk", "ass", "bee", "bat", "cow"])]
+    hands = split_words(words, examples=1, most=0, train_fraction=0.5, seed=1, per_letter=2)
+    letters = sorted(word.text[0] for hand in hands for word in hand)
+    assert letters == ["a", "a", "b", "b", "c"]
+
+
 def test_a_template_without_a_place_for_the_word_is_refused(tiny_subject: Subject) -> None:
     with pytest.raises(LabError, match="prompt_template must hold"):
         alphabetic_words(tiny_subject.tokenizer, "the first letter:", lower=True)

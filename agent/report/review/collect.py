@@ -1,0 +1,346 @@
+"""What the review shows of a campaign, as plain values: everything is read, nothing is decided here."""
+
+import base64
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.campaign import Campaign
+from agent.models.transcript import Spent, read_lines, spent_by
+from agent.notes import changed_settings, diff_summary, ending
+from agent.report.closing import chance_text, confirmation_text
+from agent.report.compare import Comparison, Row, judge
+from agent.report.judged import comparison_of, goal
+from agent.report.results import Value, read_json, shown
+from agent.report.review.charts import Chart, Curve, Level, Point
+from agent.report.review.diffs import Line, side_by_side
+from agent.report.tables import brief, headlines, outcomes, short, sign, told
+from agent.state import Run, next_step
+from agent.workspace import EXPERIMENT
+
+PLANE = ("core.l0", "core.explained_variance")
+CURVE = "explained_variance"
+FIGURE_BYTES = 400_000
+TONES = {
+    "improved": "improved",
+    "worse": "worse",
+    "within noise": "noise",
+    "changed": "changed",
+    "not comparable": "void",
+    "not scored": "void",
+    "no baseline": "void",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, what it is sorted by, the verdict it carries, and more on hover."""
+
+    text: str
+    order: float | str
+    tone: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run or, with `number` 0, one baseline: its line in the table and, for a run, everything about it."""
+
+    name: str
+    number: int
+    status: str
+    title: str
+    cells: tuple[Cell, ...]
+    run: Run | None = None
+    scores: tuple[tuple[Cell, ...], ...] = ()
+    baseline: str = ""
+    confounds: tuple[str, ...] = ()
+    predictions: tuple[tuple[str, str], ...] = ()
+    prediction: str = ""
+    analysis: str = ""
+    settings: str = ""
+    parent: str = ""
+    summary: str = ""
+    diff: tuple[Line, ...] = ()
+    spent: Spent = field(default_factory=Spent)
+    seconds: float = 0.0
+
+    @property
+    def outcomes(self) -> str:
+        """Its predictions' outcomes, counted."""
+        counts = Counter(outcome for _, outcome in self.predictions)
+        return ", ".join(f"{counts[kind]} {kind}" for kind in ("hit", "miss", "undecided") if counts[kind])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that `plot.py` made; `image` is the whole picture as a data address."""
+
+    name: str
+    description: str
+    image: str
+    data: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A whole campaign."""
+
+    title: str
+    idea: dict[str, Any]
+    facts: tuple[tuple[str, str], ...]
+    now: str
+    columns: tuple[str, ...]
+    baselines: tuple[RunView, ...]
+    runs: tuple[RunView, ...]
+    charts: tuple[Chart, ...]
+    figures: tuple[Figure, ...]
+    goal: str
+    confirmation: tuple[str, ...]
+    chance: str
+    closing: str
+    ended: str
+
+
+def collect(campaign: Campaign) -> View:
+    """Read everything that the page shows.
+
+    Args:
+        campaign: One that may be under way, or not have begun.
+
+    Returns:
+        The values of the page.
+
+    Raises:
+        AgentError: The ledger or a result is damaged.
+    """
+    state = campaign.state
+    lines = read_lines(campaign.workspace.path / "transcript.jsonl")
+    known = bool(state.baselines and campaign.baselines)
+    names = brief(campaign) if known else []
+    runs = tuple(_run(campaign, run, names, lines) for run in state.runs)
+    return View(
+        title=campaign.idea.Title,
+        idea=campaign.idea.model_dump(),
+        facts=tuple(_facts(campaign, spent_by(lines))),
+        now=_now(campaign),
+        columns=tuple(_heads(campaign, names)),
+        baselines=tuple(_baselines(campaign, names)) if known else (),
+        runs=runs,
+        charts=tuple(_charts(campaign, names)) if known else (),
+        figures=tuple(_figures(campaign)),
+        goal=goal(campaign) if known else "",
+        confirmation=tuple(confirmation_text(campaign)) if known else (),
+        chance=chance_text(campaign) if known else "",
+        closing=told(campaign, state.closing),
+        ended=ending(campaign),
+    )
+
+
+def _heads(campaign: Campaign, names: list[str]) -> list[str]:
+    group = next(iter(campaign.baselines.values())) if names else None
+    return [f"{short(name)} {sign(group.metrics[name])}".strip() for name in names] if group else []
+
+
+def _facts(campaign: Campaign, spent: Spent) -> list[tuple[str, str]]:
+    state = campaign.state
+    model = state.settings.model
+    scripted = model.startswith("replay:")
+    started, last = campaign.workspace.ledger.events[0].time, campaign.workspace.ledger.events[-1].time
+    facts = [
+        ("model", "scripted replies; the numbers were measured here" if scripted else model),
+        ("profile", f"{campaign.profile.name}: {campaign.profile.title}".rstrip(": ")),
+        ("runs", f"{len(state.scored)} scored of {len(state.runs)}, {state.settings.max_runs} allowed"),
+        ("model calls", f"{spent.calls}, {spent.tokens:,} tokens, {_dollars(spent)}"),
+        ("from", f"{started[:16].replace('T', ' ')} to {last[:16].replace('T', ' ')} UTC"),
+        ("folder", campaign.workspace.path.name),
+    ]
+    return facts
+
+
+def _dollars(spent: Spent) -> str:
+    if spent.unknown:
+        return f"over ${spent.dollars:.2f} ({spent.unknown} calls of unknown price)"
+    return f"${spent.dollars:.2f}"
+
+
+def _now(campaign: Campaign) -> str:
+    step, run = next_step(campaign.state)
+    if step == "done":
+        return ""
+    return f"{step.replace('_', ' ')}{f', run {run.number}' if run else ''}"
+
+
+def _baselines(campaign: Campaign, names: list[str]) -> list[RunView]:
+    views = []
+    for name, group in campaign.groups().items():
+        cells = tuple(_plain(group.lookup(metric)) for metric in names)
+        seconds = sum(float(run.training.get("seconds") or 0.0) for run in group.runs)
+        views.append(RunView(name, 0, "baseline", f"{len(group.runs)} seeds", cells, seconds=seconds))
+    return views
+
+
+def _run(campaign: Campaign, run: Run, names: list[str], lines: list[dict[str, Any]]) -> RunView:
+    last, era = run.last, run.last.era if run.last and run.status == "scored" else None
+    comparison = comparison_of(campaign, run) if run.status == "scored" else None
+    first = run.attempts[0].parent if run.attempts else ""
+    spent = spent_by([line for line in lines if line.get("purpose") == f"run_{run.number}"])
+    diff = _diff(campaign, first, last.commit) if last else ()
+    return RunView(
+        name=f"run_{run.number}",
+        number=run.number,
+        status=run.status if run.status != "open" else "under way",
+        title=last.change if last else run.given_up or "no edit was taken yet",
+        cells=tuple(_cell(comparison.row(name) if comparison else None) for name in names),
+        run=run,
+        scores=tuple(_scores(campaign, comparison)) if comparison else (),
+        baseline=comparison.baseline.name if comparison else "",
+        confounds=tuple(map(str, comparison.confounds)) if comparison else (),
+        predictions=tuple(_predictions(run, comparison)) if comparison else (),
+        prediction=told(campaign, last.prediction, era) if last else "",
+        analysis=told(campaign, run.analysis, era),
+        settings=changed_settings(campaign, run) if comparison else "",
+        parent=first[:8],
+        summary=diff_summary(campaign, run),
+        diff=diff,
+        spent=spent,
+        seconds=_seconds(run),
+    )
+
+
+def _diff(campaign: Campaign, old: str, new: str) -> tuple[Line, ...]:
+    return tuple(side_by_side(campaign.workspace.at(old, EXPERIMENT), campaign.workspace.at(new, EXPERIMENT)))
+
+
+def _seconds(run: Run) -> float:
+    """Training and scoring of all attempts."""
+    told = (part for attempt in run.attempts for part in (attempt.ran, attempt.failure, attempt.score) if part)
+    return sum(float(part.get("seconds") or 0.0) for part in told)
+
+
+def _predictions(run: Run, comparison: Comparison) -> list[tuple[str, str]]:
+    assert run.last is not None
+    verdicts = [judge(said, comparison) for said in run.last.predictions]
+    return list(zip(outcomes(run, comparison), verdicts, strict=True))
+
+
+def _scores(campaign: Campaign, comparison: Comparison) -> list[tuple[Cell, ...]]:
+    """The headline scores of a run, a row each: metric, value, baseline, difference, verdict."""
+    rows: list[tuple[Cell, ...]] = []
+    for row in (comparison.row(name) for name in headlines(campaign)):
+        if row is None:
+            continue
+        delta = "" if row.delta is None else f"{row.delta:+.4g}"
+        noise = "" if row.margin is None else f" (noise ±{shown(row.margin)})"
+        rows.append(
+            (
+                Cell(f"{row.metric} {sign(row.value)}".strip(), row.metric),
+                Cell(str(row.value), row.value.value),
+                _plain(row.baseline),
+                Cell(delta + noise, row.delta or 0.0),
+                Cell(row.verdict, row.verdict, TONES.get(row.verdict, "")),
+            )
+        )
+    return rows
+
+
+def _plain(value: Value | None) -> Cell:
+    return Cell("", math.inf) if value is None else Cell(str(value), value.value)
+
+
+def _cell(row: Row | None) -> Cell:
+    if row is None:
+        return Cell("", math.inf)
+    beside = f", baseline {row.baseline}" if row.baseline else ""
+    noise = f", noise ±{shown(row.margin)}" if row.margin is not None else ""
+    return Cell(shown(row.value.value), row.value.value, TONES.get(row.verdict, ""), f"{row.verdict}{beside}{noise}")
+
+
+def _charts(campaign: Campaign, names: list[str]) -> list[Chart]:
+    charts = [chart for name in names if (chart := _over_runs(campaign, name))]
+    return [chart for chart in (_plane(campaign), *charts, _training(campaign)) if chart]
+
+
+def _over_runs(campaign: Campaign, name: str) -> Chart | None:
+    points: list[Point] = []
+    margins: dict[str, float | None] = {}
+    for run in campaign.state.scored:
+        comparison = comparison_of(campaign, run)
+        row = comparison.row(name)
+        if row is not None and math.isfinite(row.value.value):
+            title = f"run_{run.number}: {row.value}, {row.verdict}"
+            points.append(
+                Point(run.number, row.value.value, title, TONES.get(row.verdict, ""), link=f"#run_{run.number}")
+            )
+    if not points:
+        return None
+    levels, first = [], next(iter(campaign.baselines.values())).metrics[name]
+    for place, group in enumerate(campaign.groups().values()):
+        value = group.lookup(name)
+        if value is None or not math.isfinite(value.value):
+            continue
+        levels.append(Level(value.value, f"{group.name} baseline: {value}", f"base{place}", margins.get(group.name)))
+    about = {"higher": "higher is better", "lower": "lower is better", None: ""}[first.better]
+    note = f"{about}; lines: baselines, band: 95% interval of one new baseline run".strip("; ")
+    return Chart(short(name), "run", short(name), tuple(points), levels=tuple(levels), whole=True, note=note)
+
+
+def _plane(campaign: Campaign) -> Chart | None:
+    points = []
+    for place, group in enumerate(campaign.groups().values()):
+        for seed in group.runs:
+            points += _in_plane(seed.metrics, f"{group.name}, {seed.name}", f"base{place}", "cross", "")
+    for group in campaign.grid().values():
+        for seed in group.runs:
+            points += _in_plane(seed.metrics, f"{group.name}, of the grid", "void", "cross", "")
+    for run in campaign.state.scored:
+        points += _in_plane(campaign.result(run.number).metrics, f"run_{run.number}", "run", "dot", str(run.number))
+    if not points:
+        return None
+    note = "the plane to look at first: up is better at equal L0; crosses: baseline seeds and grid, numbers: runs"
+    return Chart("Sparsity and fidelity", "L0 (active latents a token)", "explained variance", tuple(points), note=note)
+
+
+def _in_plane(metrics: dict[str, Value], title: str, tone: str, mark: Any, label: str) -> list[Point]:
+    values = [metrics[name].value for name in PLANE if name in metrics]
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return []
+    link = f"#run_{label}" if label else ""
+    at = f"L0 {shown(values[0])}, explained variance {shown(values[1])}"
+    return [Point(values[0], values[1], f"{title}: {at}", tone, mark, label, link)]
+
+
+def _training(campaign: Campaign) -> Chart | None:
+    curves = []
+    for run in campaign.state.scored:
+        curves += _curve(campaign.workspace.run_dir(run.number), f"run_{run.number}", "run", False)
+    for place, group in enumerate(campaign.baselines.values()):
+        curves += _curve(campaign.baseline_dir() / group.runs[0].name, f"{group.name} baseline", f"base{place}", True)
+    if not curves:
+        return None
+    note = "explained variance of the training batches; dashed: baselines"
+    return Chart("Training", "step", "explained variance", curves=tuple(curves), note=note)
+
+
+def _curve(folder: Path, title: str, tone: str, dashed: bool) -> list[Curve]:
+    curves = read_json(folder / "training.json").get("curves", {})
+    pairs = zip(curves.get("step", ()), curves.get(CURVE, ()), strict=False)
+    points = tuple((float(x), float(y)) for x, y in pairs if y is not None and math.isfinite(float(y)))
+    return [Curve(points, title, tone, dashed)] if len(points) > 1 else []
+
+
+def _figures(campaign: Campaign) -> list[Figure]:
+    folder = campaign.workspace.path / "figures"
+    found = []
+    for name, description in (campaign.state.figures or {}).get("figures", {}).items():
+        path = folder / name
+        if not path.is_file():
+            found.append(Figure(name, f"{description} (the file is missing)", "", ""))
+            continue
+        whole = path.stat().st_size <= FIGURE_BYTES
+        image = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if whole else f"figures/{name}"
+        data = path.with_suffix(".csv")
+        found.append(Figure(name, description, image, f"figures/{data.name}" if data.is_file() else ""))
+    return found

@@ -1,0 +1,144 @@
+"""Puts a campaign, or a list of campaigns, into one HTML file that needs nothing beside it."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.files import write_atomically
+from agent.report.review.charts import svg
+from agent.report.review.collect import collect
+from agent.report.review.diffs import style_rules
+from agent.screen import Screen, duration
+from agent.workspace import Workspace
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REPORT = "report.html"
+INDEX = "index.html"
+LIGHT, DARK = "friendly", "github-dark"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A campaign in the index; `fault` says why it can't be read."""
+
+    folder: str
+    title: str = ""
+    started: str = ""
+    status: str = ""
+    runs: int = 0
+    scored: int = 0
+    improved: int = 0
+    dollars: float = 0.0
+    fault: str = ""
+
+
+def report_page(campaign: Campaign, *, live: bool = False) -> str:
+    """The review of one campaign.
+
+    Args:
+        campaign: One that may be under way.
+        live: Whether the page asks its server for changes.
+
+    Returns:
+        HTML.
+
+    Raises:
+        AgentError: The ledger or a result is damaged.
+    """
+    view = collect(campaign)
+    return _environment().get_template("page.html.j2").render(view=view, svg=svg, live=live, duration=duration)
+
+
+def write_report(campaign: Campaign) -> Path:
+    """Make `report.html` of a campaign anew.
+
+    Args:
+        campaign: One that may be under way.
+
+    Returns:
+        The file.
+
+    Raises:
+        AgentError: The ledger or a result is damaged, or the file can't be written.
+    """
+    path = campaign.workspace.path / REPORT
+    write_atomically(path, report_page(campaign))
+    return path
+
+
+def index_page(runs: Path, *, live: bool = False) -> str:
+    """The list of all campaigns in a folder, the newest first."""
+    folders = sorted((path for path in runs.iterdir() if (path / "ledger.jsonl").is_file()), reverse=True)
+    entries = [_entry(folder) for folder in folders if not folder.name.startswith(".")]
+    return _environment().get_template("index.html.j2").render(entries=entries, live=live, report=REPORT)
+
+
+def write_index(runs: Path) -> Path:
+    """Make `index.html` in the folder of all campaigns, and the reports that it leads to.
+
+    Args:
+        runs: The folder.
+
+    Returns:
+        The file.
+    """
+    for folder in runs.iterdir():
+        if (folder / "ledger.jsonl").is_file() and not folder.name.startswith("."):
+            try:
+                write_report(open_campaign(folder))
+            except AgentError:
+                continue  # the index says what is wrong with it
+    path = runs / INDEX
+    write_atomically(path, index_page(runs))
+    return path
+
+
+def open_campaign(folder: Path) -> Campaign:
+    """A campaign to read from; nothing is said on the screen.
+
+    Raises:
+        AgentError: The folder is not a campaign's, or is damaged.
+    """
+    return Campaign(Workspace(folder), Screen("quiet"), folder)
+
+
+def _entry(folder: Path) -> Entry:
+    from agent.models.transcript import read_lines, spent_by
+
+    try:
+        campaign = open_campaign(folder)
+        state = campaign.state
+        verdicts = [run.last.score["verdicts"].values() for run in state.scored if run.last and run.last.score]
+        return Entry(
+            folder.name,
+            campaign.idea.Title,
+            campaign.workspace.ledger.events[0].time[:16].replace("T", " "),
+            "done" if state.completed else "not finished",
+            len(state.runs),
+            len(state.scored),
+            sum("improved" in each for each in verdicts),
+            spent_by(read_lines(folder / "transcript.jsonl")).dollars,
+        )
+    except AgentError as error:
+        return Entry(folder.name, fault=str(error))
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("agent.report.review", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
+    )
+    made.globals["light"] = style_rules(LIGHT, ".code")
+    made.globals["dark"] = style_rules(DARK, ".code")
+    return made

@@ -1,0 +1,1 @@
+"""SAEBench's evaluations beside the lab's: the same model, SAEs and texts; both sides' numbers and seconds."""
