@@ -266,7 +266,9 @@ def _refuted(
         opposed = any(_opposes(word.kind, one) for one in scored.values())
         held = any(holds) and not opposed
     if word.kind == "void":
-        negated = False
+        # A baseline that was matched to the run does not make it comparable with the others.
+        beside = [evidence.judge(subject, name, group).verdict for name in scored for group in evidence.groups]
+        negated, held = False, "not comparable" in beside
     if held != negated:
         return ""
     name, one = next(iter(scored.items()))
