@@ -53,6 +53,7 @@ class Evidence:
         settings: Numbers that were given rather than measured: the profile's, and the tolerances of comparisons.
         facts: For each run, numbers that the ledger tells: seconds, attempts, changed lines.
         quotations: What the ledger holds word for word, normalised: the idea, predictions, errors.
+        fresh: What a confirmation trained with fresh seeds, the run's group and its baseline's.
         changed: What a run's baseline depends on and changed before the run was scored.
     """
 
@@ -65,6 +66,7 @@ class Evidence:
     settings: dict[str, set[float]]
     facts: dict[str, set[float]]
     quotations: str
+    fresh: dict[str, Group] = field(default_factory=dict)
     changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     _bases: dict[str, str] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Evidence:
     def sources(self) -> list[str]:
         """Everything that a reference may name: baselines, their seeds, scored runs."""
         seeds = [run.name for group in self.groups.values() for run in group.runs]
-        return [*self.groups, *self.runs, *seeds]
+        return [*self.groups, *self.runs, *self.fresh, *seeds]
 
     def lookup(self, source: str, metric: str) -> Value | None:
         """The number that `{source:metric}` stands for; None when there is none."""
@@ -86,6 +88,8 @@ class Evidence:
     def _lookup(self, source: str, metric: str) -> Value | None:
         if source in self.groups:
             return self.groups[source].lookup(metric)
+        if source in self.fresh:
+            return self.fresh[source].lookup(metric)
         if source in self.runs:
             return self.runs[source].lookup(metric)
         seeds = (run for group in self.groups.values() for run in group.runs if run.name == source)
@@ -139,17 +143,17 @@ class Evidence:
 
     def _comparison(self, source: str, base: str) -> Comparison:
         if (source, base) not in self._comparisons:
-            other = self.groups.get(base) or Group(base, (self._result(base),))
+            other = self.groups.get(base) or self.fresh.get(base) or Group(base, (self._result(base),))
             # Of two single runs, how much seeds do is taken from the baseline of the second.
             noise = self.groups.get(self.base_of(base))
-            run = self.groups.get(source) or self._result(source)
+            run = self.groups.get(source) or self.fresh.get(source) or self._result(source)
             self._comparisons[source, base] = compare(run, other, noise, self.changed.get(source, ()))
         return self._comparisons[source, base]
 
     def _result(self, source: str) -> RunResult:
         if source in self.runs:
             return self.runs[source]
-        for name, group in self.groups.items():
+        for name, group in {**self.groups, **self.fresh}.items():
             for run in group.runs:
                 if source in (name, run.name):
                     return run
@@ -186,6 +190,7 @@ def gather(campaign: "Campaign") -> Evidence:
     return Evidence(
         folder=campaign.workspace.path,
         groups=campaign.groups(),
+        fresh={name: group for name, group in campaign.fresh_groups().items() if name not in campaign.groups()},
         runs=scored,
         statuses={f"run_{run.number}": run.status for run in state.runs},
         code={name: campaign.workspace.at(attempt.commit, EXPERIMENT) for name, attempt in last.items() if attempt},

@@ -239,6 +239,8 @@ def _source_patterns(evidence: Evidence) -> list[tuple[re.Pattern[str], tuple[st
         )
         for run in evidence.groups[name].runs:
             made.append((re.compile(rf"\b{re.escape(run.name).replace('_', '_{1,2}')}\b", re.I), (run.name,)))
+    for name in evidence.fresh:
+        made.append((re.compile(rf"\b{re.escape(name).replace('_', '_{1,2}')}\b", re.I), (name,)))
     if groups:
         made.append((re.compile(r"\bbaselines\b", re.I), groups))
         made.append((re.compile(r"\b(?:the )?baseline(?:'s|’s)?(?! seeds?\b)\b", re.I), ("baseline",)))

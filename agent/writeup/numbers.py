@@ -71,8 +71,9 @@ def results_of(source: str, evidence: Evidence) -> list[RunResult]:
     """The results behind a source: one for a run, one a seed for a baseline."""
     if source in evidence.runs:
         return [evidence.runs[source]]
-    if source in evidence.groups:
-        return list(evidence.groups[source].runs)
+    groups = {**evidence.groups, **evidence.fresh}
+    if source in groups:
+        return list(groups[source].runs)
     return [run for group in evidence.groups.values() for run in group.runs if run.name == source]
 
 
@@ -118,7 +119,7 @@ def appendix(evidence: Evidence, names: list[str]) -> str:
         names: The metrics to show.
     """
     rows = []
-    for group in evidence.groups.values():
+    for group in (*evidence.groups.values(), *evidence.fresh.values()):
         for place, result in enumerate(group.runs):
             label = escaped(result.name)
             anchor = f"\\saesource{{{group.name}}}{{{label}}}" if not place else label
