@@ -46,6 +46,7 @@ format: setup
 bench: setup
 	@$(BIN)/python -m bench.edit
 	@$(BIN)/python -m bench.writeup
+	@$(BIN)/python -m bench.integrity
 
 bench-evals: sae-bench
 	@$(BIN)/python -m bench.evals

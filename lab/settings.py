@@ -103,6 +103,7 @@ class BaselineSettings(_Settings):
 class LimitSettings(_Settings):
     """What one step of a campaign may take before it is stopped."""
 
+    smoke_seconds: int = Field(default=120, ge=1)
     run_seconds: int = Field(default=600, ge=1)
     score_seconds: int = Field(default=600, ge=1)
     plot_seconds: int = Field(default=120, ge=1)

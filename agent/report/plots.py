@@ -9,9 +9,10 @@ from agent.errors import AgentError
 from agent.execute.local import run, tail
 from agent.execute.runs import FEEDBACK
 from agent.execute.surroundings import environment
+from agent.gates.protect import breaches, explain
 from agent.prompt import plot_prompt
 from agent.propose import refuse, unknown_references
-from agent.state import exhausted
+from agent.state import Refusal, exhausted
 from agent.turn import Question, take_turn
 from agent.workspace import PLOT
 
@@ -53,6 +54,10 @@ def edit_plots(campaign: Campaign) -> None:
     # An answer without edits is whole: the analysis may be all there is to say.
     if turn.refusal and (turn.parts.has_edits or held or turn.refusal.kind == "shape"):
         refuse(campaign, None, turn, turn.refusal)
+        return
+    if found := breaches(campaign.workspace.read(PLOT), plots=True):
+        campaign.workspace.restore("HEAD")
+        refuse(campaign, None, turn, Refusal("protected", explain(PLOT, found)))
         return
     commit = campaign.workspace.commit(f"Plots: {turn.parts.change or 'labels'}")
     campaign.record("plot_edited", commit=commit, analysis=turn.parts.analysis, call=turn.reply.call)

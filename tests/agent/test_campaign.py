@@ -33,7 +33,7 @@ def test_every_planned_run_is_scored(campaign):
         assert results["sae"] == run.last.score["sae"]
 
 
-def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
+def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
     state = read_state(Ledger(campaign[0] / "ledger.jsonl").events)
     assert [refusal.kind for run in state.runs for refusal in run.refused] == ["format"]
     failed = [run for run in state.runs if len(run.attempts) > 1]
@@ -41,8 +41,11 @@ def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
     failure = failed[0].attempts[0].failure
     assert len(failure["output"]) <= 1500
     assert "Error" in failure["output"]
+    assert failure["smoke"]
     assert (campaign[0] / failure["kept"] / "log.txt").is_file()
     assert failed[0].status == "scored"
+    assert "was not started" in (campaign[0] / "notes.txt").read_text()
+    assert all(run.last.smoke["seconds"] < 30 for run in state.scored)
 
 
 def test_no_two_runs_have_the_same_code(campaign):
@@ -134,7 +137,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
     events = Ledger(folder / "ledger.jsonl").events
     assert events[-1].kind == "stopped"
     step, run = next_step(read_state(events))
-    assert (step, run.number) == ("execute", 1)
+    assert (step, run.number) == ("smoke", 1)
 
 
 def test_killed_and_resumed_it_ends_the_same(campaign, tmp_path):

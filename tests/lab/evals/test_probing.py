@@ -289,9 +289,10 @@ def test_probes_trained_together_are_those_of_torchs_adamw(l1: float) -> None:
     how = Training(batch_size=8, epochs=6, lr=0.05, l1=l1, patience=2)
     probe, accuracies = train_probes(x, tasks, how, seed=5)
     order = torch.Generator().manual_seed(5)
+    start = (torch.rand(3, 8, generator=order) * 2 - 1) / 7**0.5
     epochs = [[torch.randperm(30, generator=order) for _ in range(3)] for _ in range(6)]
     for task in range(3):
-        weight, bias = torch.zeros(7, requires_grad=True), torch.zeros(1, requires_grad=True)
+        weight, bias = start[task, :7].clone().requires_grad_(), start[task, 7:].clone().requires_grad_()
         adam = torch.optim.AdamW([weight, bias], lr=0.05)
         best, waited, kept = 0.0, 0, None
         for epoch in range(6):
