@@ -2,13 +2,22 @@
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.execute.jail.spec import Limits
+from agent.execute.local import Result, tail
+from agent.execute.sandbox import Sandbox, contain
+from agent.models.keys import child_environment
+
 PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-fonts-recommended latexmk chktex"
 INSTALL = f"no LaTeX here: for a PDF install it (about 53 MB; on Debian: apt install {PACKAGES})"
+COMPILE = [
+    *("latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-file-line-error"),
+    "paper.tex",
+]
 SECONDS = 180
+MEMORY, DISK = 2 * 10**9, 2 * 10**8  # bytes
 # Of chktex's warnings those that break a page: brackets and mathematics that do not close.
 BREAKING = (9, 10, 14, 15, 16)
 
@@ -26,33 +35,26 @@ def has_latex() -> bool:
     return bool(shutil.which("latexmk") and shutil.which("pdflatex"))
 
 
-def compile_paper(folder: Path) -> list[Problem]:
+def compile_paper(folder: Path, sandbox: Sandbox) -> list[Problem]:
     """Make `paper.pdf` from `paper.tex`.
 
     Args:
         folder: The paper's.
+        sandbox: What holds LaTeX, which runs what a model wrote.
 
     Returns:
         What is wrong; nothing when the PDF is whole.
+
+    Raises:
+        AgentError: LaTeX could not be started.
     """
-    command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-file-line-error"]
     (folder / "paper.pdf").unlink(missing_ok=True)
-    try:
-        done = subprocess.run(
-            [*command, "paper.tex"],
-            cwd=folder,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return [Problem(0, f"LaTeX did not end within {SECONDS} s")]
+    result = _run(COMPILE, folder, sandbox)
     log = folder / "paper.log"
     found = read_log(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
-    if done.returncode and not found:
-        last = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()[-3:]
-        found = [Problem(0, " ".join(last) or "latexmk failed")]
+    if not result.ok and not found:
+        last = tail(result.log).strip().splitlines()[-3:]
+        found = [Problem(0, f"LaTeX failed ({result.reason(SECONDS)}): {' '.join(last)}")]
     return found
 
 
@@ -83,18 +85,24 @@ def read_log(log: str) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def run_chktex(folder: Path) -> list[Problem]:
+def run_chktex(folder: Path, sandbox: Sandbox) -> list[Problem]:
     """What chktex finds of brackets and mathematics that do not close; nothing where it is not installed."""
     if not shutil.which("chktex"):
         return []
     wanted = [f"-w{number}" for number in BREAKING]
-    command = ["chktex", "-q", "-I0", "-nall", *wanted, "-f%l:%m\n", "paper.tex"]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
+    result = _run(["chktex", "-q", "-I0", "-nall", *wanted, "-f%l:%m\n", "paper.tex"], folder, sandbox)
+    said = result.log.read_text(encoding="utf-8", errors="replace").splitlines()
     return [
         Problem(int(line), reason)
-        for line, _, reason in (row.partition(":") for row in done.stdout.splitlines())
+        for line, _, reason in (row.partition(":") for row in said)
         # A round or square bracket may stand alone, in an interval for one.
         if line.isdigit() and not re.search(r"`[()\[\]]'", reason)
     ]
+
+
+def _run(command: list[str], folder: Path, sandbox: Sandbox) -> Result:
+    """Run a program of TeX's in the paper's folder, which is all that it may change."""
+    limits = Limits(SECONDS, memory=MEMORY, disk=DISK, output=DISK)
+    log = folder / f"{command[0]}.log"
+    log.unlink(missing_ok=True)
+    return contain(sandbox, command, cwd=folder, env=child_environment(), log=log, limits=limits, writable=[folder])

@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.audit.evidence import gather
 from agent.campaign import Campaign
 from agent.errors import AgentError
+from agent.execute.sandbox import Sandbox
 from agent.files import write_atomically
 from agent.idea import IDEAS
 from agent.models import make_model
@@ -95,7 +96,7 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     writer = Writer(paper, model, _system(campaign, paper, null), _code(campaign), library, say)
     writer.write()
     compiles = options.compile and has_latex()
-    left = _mend(writer, compiles)
+    left = _mend(writer, campaign.sandbox if compiles else None)
     text = paper.make()
     write_html(paper, numbers_of(text, evidence), paper.folder / "paper.html")
     reviewed = review(text, model, paper.folder / "review.json")
@@ -106,17 +107,20 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     return Done(tuple(path for path in made if path.is_file()), tuple(left), remark)
 
 
-def _mend(writer: Writer, compiles: bool) -> list[str]:
-    """Audit and compile; what is found goes back to the model, a few times; returns what is left."""
+def _mend(writer: Writer, sandbox: Sandbox | None) -> list[str]:
+    """Audit and compile; what is found goes back to the model, a few times; returns what is left.
+
+    Without a sandbox nothing is compiled.
+    """
     paper = writer.paper
     for mended in range(MENDS + 1):
         paper.make()
         report = paper.audit_whole()
         write_atomically(paper.folder / "audit.json", json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
-        problems: list[Problem] = run_chktex(paper.folder) if compiles else []
+        problems: list[Problem] = run_chktex(paper.folder, sandbox) if sandbox else []
         # LaTeX stops at the first error; what the audit sees is mended first.
-        if compiles and report.clean and not problems:
-            problems = compile_paper(paper.folder)
+        if sandbox and report.clean and not problems:
+            problems = compile_paper(paper.folder, sandbox)
         found = paper.by_section(report, problems)
         if not found or mended == MENDS:
             return [f"{name}: {line}" for name, lines in found.items() for line in lines]
