@@ -15,6 +15,7 @@ from agent.gates.after import idle_parts, objections
 from agent.report.compare import best_comparison
 from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.results import load_result
+from agent.report.tables import summary
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 
@@ -128,6 +129,7 @@ def score(campaign: Campaign, this: Run) -> None:
         verdicts=headline_verdicts(comparison),
         match=wanted_k(comparison),
     )
+    campaign.screen.say(f"  {summary(campaign, campaign.state.runs[this.number - 1])}")
 
 
 def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> Result:
