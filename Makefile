@@ -35,7 +35,7 @@ demo: setup
 	@$(BIN)/python -m agent.writeup "$$(ls -td runs/*_hierarchical_orthogonal_sae | head -1)" --model script
 
 test: setup
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
