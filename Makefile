@@ -32,9 +32,10 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 
 demo: setup
 	@$(BIN)/python -m agent.launch --idea hierarchical_orthogonal_sae --model script
+	@$(BIN)/python -m agent.writeup "$$(ls -td runs/*_hierarchical_orthogonal_sae | head -1)" --model script
 
 test: setup
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -44,6 +45,9 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m bench.edit
+	@$(BIN)/python -m bench.sandbox
+	@$(BIN)/python -m bench.writeup
+	@$(BIN)/python -m bench.integrity
 
 bench-evals: sae-bench
 	@$(BIN)/python -m bench.evals

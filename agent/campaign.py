@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.gates.canonical import code_key
 from agent.idea import Idea, parse_idea
 from agent.ledger import Event
 from agent.models.base import Model, Reply, Request
@@ -13,9 +14,10 @@ from agent.report.results import Group, RunResult, Value, load_groups, load_resu
 from agent.screen import Screen
 from agent.settings import Settings
 from agent.state import Attempt, State, read_state
-from agent.workspace import EXPERIMENT, Workspace, code_key
+from agent.workspace import EXPERIMENT, Workspace
 
 if TYPE_CHECKING:
+    from agent.execute.sandbox import Sandbox
     from lab.settings import Profile
 
 
@@ -58,6 +60,17 @@ class Campaign:
         return load_profile(self.settings.profile)
 
     @cached_property
+    def sandbox(self) -> "Sandbox":
+        """What holds the code that the model writes.
+
+        Raises:
+            AgentError: This machine allows none.
+        """
+        from agent.execute.sandbox import choose_sandbox
+
+        return choose_sandbox(self.settings.sandbox)
+
+    @cached_property
     def model(self) -> Model:
         """Who answers; made at the first question, so that a campaign that asks nothing more needs no key."""
         from agent.models import make_model
@@ -75,7 +88,16 @@ class Campaign:
     @cached_property
     def template_code(self) -> str:
         """The key of the code that every campaign starts from."""
-        return code_key(self.workspace.at(self.state.template, EXPERIMENT))
+        return self.code_key(self.workspace.at(self.state.template, EXPERIMENT))
+
+    def code_key(self, source: str) -> str:
+        """The key of an experiment's code, with what the lab gives it.
+
+        Raises:
+            SyntaxError: The source does not parse.
+        """
+        given = self.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
+        return code_key(source, {**given, "seed": self.profile.baselines.seeds[0], "device": self.settings.device})
 
     def record(self, kind: str, /, **data: Any) -> Event:
         """Write an event to the ledger and tell the screen."""

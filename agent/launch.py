@@ -6,6 +6,7 @@ Only the standard library is imported before the arguments are known to be good,
 import argparse
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +62,21 @@ def _launch(arguments: argparse.Namespace) -> int:
             if arguments.resume:
                 _resume(campaign, arguments)
             interrupt.listen()
+            campaign.record("sandbox", way=campaign.sandbox.way, said=campaign.sandbox.said)
+            screen.say(f"  {campaign.sandbox.said}")
+            if not campaign.settings.sandbox:
+                sys.stderr.write(f"warning: {campaign.sandbox.said}\n")
             try:
                 run_campaign(campaign)
             except KeyboardInterrupt:
                 return _stopped(campaign, "stopped by the user", INTERRUPTED)
             except BudgetExceeded as error:
                 return _stopped(campaign, str(error), 3)
-            except (AgentError, LabError) as error:
-                campaign.record("stopped", reason=str(error))
-                raise AgentError(f"{error} (resume with: {_resume_command(campaign)})") from error
+            except (AgentError, LabError, OSError) as error:
+                said = _said(error, campaign)
+                with suppress(AgentError):  # the disk that stopped it may have no room for this either
+                    campaign.record("stopped", reason=said)
+                raise AgentError(f"{said} (resume with: {_resume_command(campaign)})") from error
             _show_end(campaign)
         return 0
     except LabError as error:
@@ -78,6 +85,7 @@ def _launch(arguments: argparse.Namespace) -> int:
 
 def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
     """Check everything that can be wrong, then make the workspace."""
+    from agent.execute.sandbox import choose_sandbox
     from agent.idea import load_idea
     from agent.models import choose
     from agent.workspace import Workspace
@@ -100,6 +108,7 @@ def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
         from agent.editors.aider import find_aider
 
         find_aider()
+    choose_sandbox(not arguments.no_sandbox)
     if arguments.goal:
         _check_goal(arguments.goal, arguments.evals.split(",") if arguments.evals else profile.default_evals)
     settings = _settings(arguments, _spec(choice.provider, choice.name, choice.base_url), str(profile.path))
@@ -142,6 +151,7 @@ def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Setti
         "run_seconds": arguments.time_limit,
         "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
         "device": arguments.device,
+        "sandbox": False if arguments.no_sandbox else None,
         "goal": arguments.goal,
         "confirm": arguments.confirm,
         "matched": arguments.matched,
@@ -189,6 +199,7 @@ def _resume(campaign: "Campaign", arguments: argparse.Namespace) -> None:
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
         "run_seconds": arguments.time_limit,
+        "sandbox": False if arguments.no_sandbox else None,
         "confirm": arguments.confirm,
         "matched": arguments.matched,
         "stale_ok": arguments.stale_ok,
@@ -210,6 +221,14 @@ def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
     campaign.record("stopped", reason=reason)
     sys.stderr.write(f"{reason}; everything so far is kept. Go on with: {_resume_command(campaign)}\n")
     return code
+
+
+def _said(error: Exception, campaign: "Campaign") -> str:
+    """What went wrong, in one line, with what to do."""
+    if isinstance(error, OSError):
+        where = error.filename or campaign.workspace.path
+        return f"{error.strerror or error}: {where}; free the space or fix the rights"
+    return str(error)
 
 
 def _resume_command(campaign: "Campaign") -> str:
@@ -263,6 +282,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--evals", metavar="LIST", help="evaluations, with commas (default: the profile's)")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
+    parser.add_argument(
+        "--no-sandbox", action="store_true", help="run what the model writes with all your rights (not advised)"
+    )
     parser.add_argument(
         "--goal", metavar="METRIC", help="by which one run is better (default: core.explained_variance)"
     )

@@ -54,6 +54,11 @@ class Ledger:
         """All events so far, oldest first."""
         return list(self._events)
 
+    @property
+    def head(self) -> str:
+        """How many events there are and the hash of the last: what a commit says so that the ledger can't be redone."""
+        return f"{len(self._events)} {self._last}"
+
     def append(self, kind: str, /, **data: Any) -> Event:
         """Write one event and wait until it is on the disk.
 

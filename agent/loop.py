@@ -11,10 +11,12 @@ from agent.execute.baselines import make_baselines, make_matched
 from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.runs import execute, score
+from agent.gates.smoke import smoke
 from agent.notes import check_notes, write_notes
 from agent.propose import propose
 from agent.report.plots import edit_plots, make_plots
 from agent.report.review import write_report
+from agent.seal import broken_seals, seal_results
 from agent.state import Run, Step, next_step
 
 
@@ -39,6 +41,7 @@ def run_campaign(campaign: Campaign) -> None:
         else:
             _ABOUT_ALL[step](campaign)
         whole = step in _SHOWN
+        seal_results(campaign)
         write_notes(campaign, commit=whole)
         check_notes(campaign)
         if whole:
@@ -48,7 +51,11 @@ def run_campaign(campaign: Campaign) -> None:
 def finish(campaign: Campaign) -> None:
     """Close the notes; the last event of a campaign."""
     write_notes(campaign, commit=True)
-    campaign.record("completed", runs=len(campaign.state.runs), scored=len(campaign.state.scored))
+    differences = broken_seals(campaign.workspace.path, campaign.state.sealed)
+    for line in differences:
+        campaign.screen.say(f"  [red]{line}[/red]")
+    state = campaign.state
+    campaign.record("completed", runs=len(state.runs), scored=len(state.scored), differences=differences)
     write_report(campaign)
 
 
@@ -57,6 +64,7 @@ _SHOWN = ("baselines", "score", "match", "confirm", "plot")
 
 _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
     "propose": propose,
+    "smoke": smoke,
     "execute": execute,
     "score": score,
     "match": make_matched,

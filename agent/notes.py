@@ -50,7 +50,8 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if commit:
         newest = state.runs[-1] if state.runs else None
         about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
-        campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}")
+        head = campaign.workspace.ledger.head
+        campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}\n\nLedger: {head}")
 
 
 def check_notes(campaign: Campaign) -> None:
@@ -197,11 +198,19 @@ def _troubles(run: Run) -> list[str]:
     lines = [f"a reply was refused ({refusal.kind}): {_first_line(refusal.feedback)}" for refusal in run.refused]
     for attempt in run.attempts:
         if attempt.failure:
+            if attempt.failure.get("smoke"):
+                said = "; ".join(line.removeprefix("- ") for line in attempt.failure["output"].splitlines()[-3:])
+                kept = f"{attempt.failure['kept']}/log.txt"
+                told = f"{attempt.failure['reason']}: {said[:300]}"
+                lines.append(f"attempt {attempt.number} ({attempt.change}) was not started: {told} ({kept})")
+                continue
             last = _last_line(attempt.failure["output"])
             kept = f"{attempt.failure['kept']}/log.txt"
             lines.append(
                 f"attempt {attempt.number} ({attempt.change}) failed: {attempt.failure['reason']}; {last} ({kept})"
             )
+        if attempt.ran and attempt.ran.get("idle"):
+            lines.append(f"changed code that never ran: {'; '.join(attempt.ran['idle'])}")
     return lines
 
 

@@ -43,6 +43,7 @@ def turn_prompt(campaign: Campaign, this: Run) -> tuple[str, str]:
         code=campaign.workspace.read(EXPERIMENT),
         feedback=this.refusals[-1].feedback if this.refusals else "",
         reply=this.refusals[-1].reply[:REPLY_SHOWN] if this.refusals else "",
+        started=this.started,
         failure=this.last.failure if this.last else None,
         remarks=before.last.remarks if before and before.last else "",
         given_up=before.given_up if before else "",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from agent.campaign import Campaign
+from agent.gates.protect import breaches, explain
 from agent.prompt import REPLY_SHOWN, turn_prompt
 from agent.references import dangling
 from agent.reply import ReplyParts
@@ -74,7 +75,11 @@ def unknown_references(campaign: Campaign, parts: ReplyParts) -> str:
 
 def _take(campaign: Campaign, this: Run, turn: Turn, parent: str) -> None:
     refusal, parts = turn.refusal, turn.parts
-    code = "" if refusal else campaign.workspace.code_key()
+    source = campaign.workspace.read(EXPERIMENT)
+    if not refusal and (found := breaches(source)):
+        campaign.workspace.restore("HEAD")
+        refusal = Refusal("protected", explain(EXPERIMENT, found))
+    code = "" if refusal else campaign.code_key(source)
     if not refusal and (same := _same_code(campaign, code)):
         campaign.workspace.restore("HEAD")
         refusal = Refusal("same", same)

@@ -44,6 +44,7 @@ def _write(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from agent.interrupt import Interrupt
     from agent.report.review.serve import make_server
 
     with make_server(arguments.folder, arguments.port) as server:
@@ -52,6 +53,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         if arguments.open:
             _open(address)
+        # Also where it was started in the background of a script, which would have it ignore Ctrl-C.
+        interrupt = Interrupt()
+        interrupt.listen()
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -1,6 +1,8 @@
 """What the user sees: lines, progress bars with time left, tables; or JSON lines; or only what went wrong."""
 
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Any, Literal, Protocol
 Style = Literal["rich", "quiet", "json"]
 Tick = Callable[[], None]
 LOG_WIDTH = 200
+_LONGEST_PROGRESS, _LONGEST_STEP = 4096, 100
 
 
 class Bar(Protocol):
@@ -90,6 +93,7 @@ class Screen:
             yield self.check
             self.console.print(f"  {what}: done in {duration(time.monotonic() - started)}")
             return
+        from rich.markup import escape
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
@@ -104,11 +108,9 @@ class Screen:
 
             def tick() -> None:
                 self.check()
-                told = _read(progress)
-                if told and told.get("total"):
-                    bars.update(
-                        task, description=f"{what}: {told['what']}", completed=told["done"], total=told["total"]
-                    )
+                told = read_progress(progress)
+                if told is not None:
+                    bars.update(task, description=f"{what}: {escape(told[0])}", completed=told[1], total=told[2])
                 elif expected:
                     bars.update(task, completed=min(time.monotonic() - started, expected * 0.99), total=expected)
 
@@ -125,8 +127,24 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _read(progress: Path | None) -> dict[str, Any] | None:
+def read_progress(path: Path | None) -> tuple[str, float, float] | None:
+    """What is being done, how much of it is done, and how much there is.
+
+    A run may write the file as well as the lab, so nothing in it is relied on: not even that it is a file.
+
+    Args:
+        path: Where; None for nowhere.
+
+    Returns:
+        None where the file says no such thing.
+    """
     try:
-        return json.loads(progress.read_text()) if progress else None
-    except (OSError, json.JSONDecodeError):
+        handle = os.open(path or os.devnull, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            told = json.loads(os.read(handle, _LONGEST_PROGRESS))
+        finally:
+            os.close(handle)
+        what, done, total = str(told["what"]), float(told["done"]), float(told["total"])
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
+    return (what[:_LONGEST_STEP], done, total) if 0 <= done < math.inf and 0 < total < math.inf else None

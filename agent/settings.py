@@ -22,13 +22,16 @@ class Settings(BaseModel):
         editor: Who applies the edits: our own `blocks`, or `aider` under the same gate.
         max_runs: The most runs that are made.
         format_tries: The most replies refused for their form before a run is given up: blocks that do not apply, a
-            section that is missing, code that an earlier run had. Each of these is counted by itself.
+            section that is missing, code that an earlier run had, what only the lab may do. Each of these is counted by
+            itself.
         lint_tries: The same for edits that add fatal errors.
         length_tries: The same for replies cut off at the token limit.
+        smoke_tries: The most smoke runs of one run that may fail before it is given up.
         attempts: The most times one run is started, its failures mended between.
         run_seconds: The time limit of a run; None takes the profile's.
         evals: The evaluations that score a run; None takes the profile's.
         device: `cpu`, `cuda`, or None for what there is.
+        sandbox: Whether what the model writes is contained; False only by the user's word.
         goal: The metric by which one run is better than another; None takes explained variance where it is scored.
         confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
         matched: Whether a run at another L0 gets a baseline at that L0.
@@ -46,10 +49,12 @@ class Settings(BaseModel):
     format_tries: Count = 3
     lint_tries: Count = 3
     length_tries: Count = 3
+    smoke_tries: Count = 3
     attempts: Count = 4
     run_seconds: Annotated[float, Field(gt=0)] | None = None
     evals: tuple[str, ...] | None = None
     device: str | None = None
+    sandbox: bool = True
     goal: str | None = None
     confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3
     matched: bool = True

@@ -18,7 +18,7 @@ class Refusal:
     """A reply that was not taken.
 
     Args:
-        kind: The budget it counts against: `format`, `lint`, `same`, `length` or `shape`.
+        kind: The budget it counts against: `format`, `lint`, `same`, `protected`, `length` or `shape`.
         feedback: What the model was told.
         held: The good blocks that wait for the rest, as JSON.
         reply: The edits as the model wrote them.
@@ -48,6 +48,7 @@ class Attempt:
     prediction: str
     predictions: list[Prediction]
     remarks: str = ""
+    smoke: dict[str, Any] | None = None
     ran: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
@@ -71,6 +72,16 @@ class Run:
     def last(self) -> Attempt | None:
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def smoke_failures(self) -> int:
+        """How many attempts ended in their smoke run."""
+        return sum(bool(attempt.failure and attempt.failure.get("smoke")) for attempt in self.attempts)
+
+    @property
+    def started(self) -> int:
+        """How many attempts were really run."""
+        return len(self.attempts) - self.smoke_failures
 
     @property
     def status(self) -> Literal["open", "scored", "failed", "refused"]:
@@ -100,6 +111,7 @@ class State:
     plot_refusals: list[Refusal] = field(default_factory=list)
     plot_failures: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] | None = None
+    sealed: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: int = 0
     completed: bool = False
 
@@ -139,7 +151,19 @@ class State:
         return {attempt.code: _name(run, attempt) for run in self.runs for attempt in run.attempts}
 
 
-Step = Literal["baselines", "propose", "execute", "score", "match", "confirm", "plot_edit", "plot", "finish", "done"]
+Step = Literal[
+    "baselines",
+    "propose",
+    "smoke",
+    "execute",
+    "score",
+    "match",
+    "confirm",
+    "plot_edit",
+    "plot",
+    "finish",
+    "done",
+]
 
 
 def next_step(state: State) -> tuple[Step, Run | None]:
@@ -156,6 +180,8 @@ def next_step(state: State) -> tuple[Step, Run | None]:
     if run := state.open_run:
         if run.last is None or run.last.failure:
             return "propose", run
+        if run.last.smoke is None:
+            return "smoke", run
         return ("score" if run.last.ran else "execute"), run
     if run := state.unmatched:
         return "match", run
@@ -225,6 +251,7 @@ def _on_baselines(state: State, data: dict[str, Any]) -> None:
         raise KeyError("baselines without conditions")
     state.eras.append(data)
     state.stale, state.changed = False, ()
+    state.sealed = {name: files for name, files in state.sealed.items() if not name.startswith("run_0/")}
 
 
 def _on_stale(state: State, data: dict[str, Any]) -> None:
@@ -259,6 +286,14 @@ def _on_edited(state: State, data: dict[str, Any]) -> None:
     number, remarks = len(run.attempts) + 1, data.get("remarks", "")
     run.attempts.append(Attempt(number, predictions=predictions, remarks=remarks, **kept))
     _analyse(state, data["run"] - 1, data["analysis"])
+
+
+def _on_smoked(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).smoke = data
+
+
+def _on_smoke_failed(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).failure = {**data, "smoke": True}
 
 
 def _on_ran(state: State, data: dict[str, Any]) -> None:
@@ -318,6 +353,10 @@ def _on_completed(state: State, data: dict[str, Any]) -> None:
     state.completed = True
 
 
+def _on_sealed(state: State, data: dict[str, Any]) -> None:
+    state.sealed[data["folder"]] = data["files"]
+
+
 def _ignored(state: State, data: dict[str, Any]) -> None:
     """Events that tell of a campaign and change nothing in it."""
 
@@ -333,6 +372,8 @@ _APPLY = {
     "baselines": _on_baselines,
     "refused": _on_refused,
     "edited": _on_edited,
+    "smoked": _on_smoked,
+    "smoke_failed": _on_smoke_failed,
     "ran": _on_ran,
     "failed": _on_failed,
     "scored": _on_scored,
@@ -348,7 +389,9 @@ _APPLY = {
     "plot_failed": _on_plot_failed,
     "plotted": _on_plotted,
     "completed": _on_completed,
+    "sealed": _on_sealed,
     "stopped": _ignored,
     "resumed": _ignored,
+    "sandbox": _ignored,
     "note": _ignored,
 }

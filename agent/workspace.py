@@ -1,6 +1,5 @@
 """The folder of one campaign: a copy of the template, a git repository of its own, and what the runs leave in it."""
 
-import ast
 import fcntl
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
-from agent.files import sha256, write_atomically
+from agent.files import write_atomically
 from agent.idea import Idea
 from agent.ledger import Ledger
 
@@ -148,48 +147,11 @@ class Workspace:
         """The git diff of files between two commits."""
         return str(self._repo.git.diff(old, new, "--", *names))
 
-    def code_key(self) -> str:
-        """A hash of what the experiment does: its syntax tree without comments, docstrings and layout.
-
-        Raises:
-            SyntaxError: The file does not parse.
-        """
-        return code_key(self.read(EXPERIMENT))
-
     @property
     def _repo(self) -> "Repo":
         from git import Repo
 
         return Repo(self.path)
-
-
-def code_key(source: str) -> str:
-    """A hash of a program's syntax tree, without comments, docstrings and layout.
-
-    Args:
-        source: Python source text.
-
-    Returns:
-        The same text for programs that differ in nothing that runs.
-
-    Raises:
-        SyntaxError: The source does not parse.
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return sha256(ast.dump(tree))
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _require_git() -> None:

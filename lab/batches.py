@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lab.activations import ActivationStore
+from lab.errors import LabError
 
 _RESIDENT_SHARE = 0.4  # of the free GPU memory may hold all cached activations
 
@@ -45,7 +47,16 @@ class Source:
         return self.store.document.long(), self.store.position.long()
 
 
-class Batch:
+class Fixed:
+    """What is set once stays: an experiment asks the lab's objects and does not change them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and (name in vars(self) or hasattr(type(self), name)):
+            raise LabError(f"{type(self).__name__.lower()}.{name} is the lab's: an experiment cannot set it")
+        super().__setattr__(name, value)
+
+
+class Batch(Fixed):
     """One step's activations, and on request what surrounds them.
 
     Args:

@@ -22,6 +22,7 @@ from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 _TRAINING_SOURCES = (
     "training.py",
     "batches.py",
+    "schedule.py",
     "numerics.py",
     "sparse.py",
     "artifact.py",
@@ -29,6 +30,8 @@ _TRAINING_SOURCES = (
     "activations.py",
     "corpus.py",
 )
+# The kinds of the cache that training reads. A run is shown no more: neither the evaluations' set-up nor the baselines.
+READ_BY_RUNS = ("activations", "dtype", "models")
 _VERSIONS = ("torch", "transformers", "numpy")
 
 

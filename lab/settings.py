@@ -101,12 +101,21 @@ class BaselineSettings(_Settings):
 
 
 class LimitSettings(_Settings):
-    """What one step of a campaign may take before it is stopped."""
+    """What one step of a campaign may take before it is stopped.
 
+    Of a run (and a plot): memory of all its processes, mapped files aside; processes and threads at a time; what it
+    writes to its folder and its /tmp, in bytes and in files; what it prints.
+    """
+
+    smoke_seconds: int = Field(default=120, ge=1)
     run_seconds: int = Field(default=600, ge=1)
     score_seconds: int = Field(default=600, ge=1)
     plot_seconds: int = Field(default=120, ge=1)
     run_memory_gb: float = Field(default=8.0, gt=0.0)
+    run_processes: int = Field(default=1024, ge=8)
+    run_disk_gb: float = Field(default=20.0, gt=0.0)
+    run_files: int = Field(default=100_000, ge=1)
+    run_output_mb: float = Field(default=64.0, gt=0.0)
 
 
 class ExpectedSettings(_Settings):

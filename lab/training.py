@@ -2,12 +2,13 @@
 
 An experiment's script asks for these and cannot set them: `start` reads the profile, the seed and the overrides from
 the environment of the caller (SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_SETTINGS, SAE_LAB_DEVICE; SAE_LAB_MAX_STEPS for a
-short trial).
+short trial, SAE_LAB_SMOKE_STEPS for a smoke run).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -16,7 +17,7 @@ import os
 import random
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -26,14 +27,17 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lab import artifact, cache
 from lab.activations import ActivationStore, open_store
 from lab.artifact import Artifact
-from lab.batches import Batch, Source
+from lab.batches import Batch, Fixed, Source
 from lab.devices import choose_device
 from lab.errors import LabError
+from lab.observer import OBSERVER
 from lab.progress import track
+from lab.schedule import STEPS, Schedule, schedule
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 log = logging.getLogger(__name__)
@@ -43,9 +47,10 @@ Value = float | int | Tensor
 _PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
 _CHECK_ROWS = 256
 _ORDER_SALT = 0x5AE
+_FIRST_ACTS = 16_384
 
 
-class Run:
+class Run(Fixed):
     """One training run. Make it with `start`, or with `begin` where no environment decides.
 
     Attributes: `profile`, `seed`, `device`, `out_dir`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
@@ -60,14 +65,15 @@ class Run:
         device: torch.device,
         store: ActivationStore,
         asked: Mapping[str, Any],
-        max_steps: int,
+        plan: Schedule,
     ) -> None:
         self.out_dir = out_dir
         self.profile = profile
         self.seed = seed
         self.device = device
         self.batch_size = profile.training.batch_size
-        self.steps = min(profile.training.steps, max_steps or profile.training.steps)
+        self.steps = plan.steps
+        self._numbers = plan.numbers
         self.d_model = int(store.acts.shape[1])
         self.sources: tuple[str, ...] = tuple(store.sources)
         self.scale = float(store.scale)
@@ -78,6 +84,9 @@ class Run:
         self._overrides: dict[str, Any] = {}
         self._delivered: int | None = None
         self._curves: list[tuple[int, dict[str, Value]]] = []
+        self._updates: Counter[int] = Counter()
+        self._counting = register_optimizer_step_post_hook(lambda optimizer, *_: self._updates.update([id(optimizer)]))
+        self._handed_out = hashlib.blake2b(digest_size=8)
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
@@ -107,6 +116,8 @@ class Run:
         self._overrides = _checked(self._asked, {**values, **filled})
         made = dataclasses.replace(config, **{**filled, **self._overrides})
         self._settings = {item.name: getattr(made, item.name) for item in dataclasses.fields(made)}
+        if observer := OBSERVER.get():
+            observer.configured(made)
         return made
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -116,7 +127,15 @@ class Run:
         return nullcontext()
 
     def first_acts(self, count: int = 4096) -> Tensor:
-        """[count, d_model] scaled activations for a data-dependent start; they are part of the run's own data."""
+        """[count, d_model] scaled activations for a data-dependent start; they are part of the run's own data.
+
+        Raises:
+            LabError: more than 16,384 and more than a batch are asked for.
+        """
+        if count > max(_FIRST_ACTS, self.batch_size):
+            raise LabError(
+                f"run.first_acts() gives at most {max(_FIRST_ACTS, self.batch_size)}: train on run.batches()"
+            )
         source = Source(self._store, torch.device("cpu"))
         return source.scaled(source.gather(self._order(0)[:count])).to(self.device)
 
@@ -130,12 +149,19 @@ class Run:
             raise LabError("run.batches() can be gone through once: the budget of tokens is the lab's")
         self._delivered = 0
         source = Source(self._store, self.device)
-        for step, (rows, gathered) in enumerate(self._gathered(source)):
-            self._delivered = step + 1
-            yield Batch(step, source.scaled(gathered), rows, source)
+        observer = OBSERVER.get()
+        for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
+            self._delivered += 1
+            self._handed_out.update(rows.numpy().data)
+            batch = Batch(step, source.scaled(gathered), rows, source)
+            if observer:
+                observer.batch(batch)
+            yield batch
+        if observer:
+            observer.exhausted()
 
     def _gathered(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = track(self._rows(), "training", self.steps)
+        rows = track(self._rows(), "training", len(self._numbers))
         if self.device.type != "cuda" or source.resident:
             for chosen in rows:
                 yield chosen, source.gather(chosen)
@@ -154,12 +180,13 @@ class Run:
 
     def _rows(self) -> Iterator[Tensor]:
         """The rows of each step, [batch_size] int64; a batch may reach over the end of an epoch."""
-        epoch, rest = 0, self._order(0)
-        for _ in range(self.steps):
+        epoch, rest, wanted = 0, self._order(0), set(self._numbers)
+        for step in range(self._numbers[-1] + 1):
             while len(rest) < self.batch_size:
                 epoch += 1
                 rest = torch.cat((rest, self._order(epoch)))
-            yield rest[: self.batch_size]
+            if step in wanted:
+                yield rest[: self.batch_size]
             rest = rest[self.batch_size :]
 
     def _order(self, epoch: int) -> Tensor:
@@ -178,6 +205,8 @@ class Run:
             for name, value in values.items()
         }
         self._curves.append((step, kept))
+        if observer := OBSERVER.get():
+            observer.logged(values)
 
     def save(self, module: nn.Module, architecture: str) -> Artifact:
         """Write the SAE to out_dir/sae/ and the record of the run to out_dir/training.json.
@@ -187,8 +216,12 @@ class Run:
             architecture: its name, such as "topk".
 
         Raises:
-            LabError: what `lab.artifact.save` refuses, or the folder cannot be written.
+            LabError: what `lab.artifact.save` refuses, the folder cannot be written, or the run used more than its
+                budget: a second optimiser step on a batch, or a seed of its own.
         """
+        if observer := OBSERVER.get():
+            observer.saving(module)
+        self._check_budget()
         curves, broken = self._read_curves()
         if broken:
             log.warning("not finite: %s", ", ".join(f"{name} at step {step}" for name, step in broken.items()))
@@ -201,6 +234,8 @@ class Run:
             "steps": steps,
             "tokens": steps * self.batch_size,
             "batch_size": self.batch_size,
+            "optimizer_steps": max(self._updates.values(), default=0),
+            "batches": self._handed_out.hexdigest(),
             "data": self._store.fingerprint,
             "device": self.device.type,
             "dtype": "float32" if isinstance(self.autocast(), nullcontext) else "bfloat16",
@@ -224,6 +259,14 @@ class Run:
         record["curves"] = curves
         _writing(self.out_dir, lambda: cache.write_json(self.out_dir / "training.json", record))
         return saved
+
+    def _check_budget(self) -> None:
+        self._counting.remove()
+        batches, updates = self._delivered or 0, max(self._updates.values(), default=0)
+        if updates > batches:
+            raise LabError(f"{updates} optimiser steps were done on {batches} batches: the budget is one step a batch")
+        if torch.initial_seed() != self.seed:
+            raise LabError("torch was seeded anew: the seed is the lab's, run.seed")
 
     def _sample_acts(self) -> Tensor:
         """[256, d_model] raw activations, the same for every seed."""
@@ -260,7 +303,11 @@ def start(out_dir: str | Path) -> Run:
     profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
     seed, max_steps = _number("SAE_LAB_SEED", 0), _number("SAE_LAB_MAX_STEPS", 0)
     device = os.environ.get("SAE_LAB_DEVICE")
-    return begin(out_dir, profile, seed, device, overrides=_read_overrides(), max_steps=max_steps)
+    plan = schedule(profile.training.steps, max_steps, os.environ.get(STEPS, ""))
+    run = begin(out_dir, profile, seed, device, overrides=_read_overrides(), plan=plan)
+    if observer := OBSERVER.get():
+        observer.started(run)
+    return run
 
 
 def begin(
@@ -270,7 +317,7 @@ def begin(
     device: str | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
-    max_steps: int = 0,
+    plan: Schedule | None = None,
 ) -> Run:
     """Begin a run: seed everything, open the activations (made first where they are missing).
 
@@ -280,7 +327,7 @@ def begin(
         seed: of the order of the data and of all generators.
         device: "cpu", "cuda" …; None takes CUDA where there is one.
         overrides: settings that replace those of the experiment's configuration.
-        max_steps: end after so many steps; 0 for the whole budget.
+        plan: the steps that are done; None for the whole budget.
 
     Raises:
         LabError: the seed is below 0; the folder cannot be written; the device is unknown; the activations cannot be
@@ -291,7 +338,8 @@ def begin(
     folder = Path(out_dir).resolve()
     _writing(folder, lambda: _try_folder(folder))
     place = choose_device(device)
-    return Run(folder, profile, seed, place, open_store(profile, device=str(place)), overrides or {}, max_steps)
+    store = open_store(profile, device=str(place))
+    return Run(folder, profile, seed, place, store, overrides or {}, plan or schedule(profile.training.steps))
 
 
 def _try_folder(folder: Path) -> None:

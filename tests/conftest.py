@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from lab.activations import ActivationStore
     from lab.corpus import Corpus
     from lab.subject import Subject
+
+# Test processes that share the cores would slow each other down by more than their threads gain.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TINY = Path(__file__).parent / "profiles" / "tiny.toml"
 

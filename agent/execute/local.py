@@ -1,19 +1,26 @@
-"""Runs a command on this machine: its own process group, its output streamed to a file, a time limit."""
+"""Runs a command on this machine under a supervisor: its output streamed to a file, within limits, in a sandbox."""
 
-import ctypes
 import os
+import select
+import shutil
 import signal
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# A process that ignores the polite signal is killed after this many seconds.
-GRACE = 5.0
+from agent.errors import AgentError
+from agent.execute.jail.spec import Ended, Limits, Report, Spec
+from agent.files import write_atomically
+
+# A supervisor that was told to end has this many seconds.
+PATIENCE = 20.0
 POLL = 0.1
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+ROOT = Path(__file__).resolve().parents[2]
+_SUPERVISOR = "import sys; sys.path.insert(0, sys.argv[1]); from agent.execute.jail.supervise import main; main()"
+_OPEN = Spec("none", [], "", {})
 
 
 @dataclass(frozen=True)
@@ -23,24 +30,50 @@ class Result:
     Args:
         code: Its exit code; negative for a signal.
         seconds: Wall-clock time.
-        timed_out: Whether the time limit ended it.
         log: Its output, both streams in the order written.
+        ended: What ended it: `itself`, or the limit that it passed.
+        figure: How much it had used of what is limited.
+        limits: What it was allowed.
+        memory: The most memory it was seen to hold, bytes.
+        no_memory: Whether the kernel killed it because the machine had no memory left.
     """
 
     code: int
     seconds: float
-    timed_out: bool
     log: Path
+    ended: Ended = "itself"
+    figure: float = 0.0
+    limits: Limits = field(default_factory=Limits)
+    memory: int = 0
+    no_memory: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether it ended by itself and well."""
-        return self.code == 0 and not self.timed_out
+        return self.code == 0 and self.ended == "itself"
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the time limit ended it."""
+        return self.ended == "time"
 
     def reason(self, limit: float) -> str:
-        """In plain words, what ended it."""
+        """In plain words, what ended it.
+
+        Args:
+            limit: The time limit, seconds.
+        """
         if self.timed_out:
             return f"stopped at the time limit of {limit:.0f} s"
+        if self.ended in _PASSED:
+            what, shown = _PASSED[self.ended]
+            allowed = getattr(self.limits, self.ended)
+            used = f"it {what} {shown(self.figure)}, and {shown(allowed)} are allowed"
+            return f"stopped after {self.seconds:.0f} s: {used}"
+        if self.ended == "hidden":
+            return f"stopped after {self.seconds:.0f} s: it made folders that are closed or too deep to be looked into"
+        if self.no_memory:
+            return f"killed after {self.seconds:.0f} s: the machine had no memory left (it held {_bytes(self.memory)})"
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name} after {self.seconds:.0f} s"
         return f"exit code {self.code} after {self.seconds:.0f} s"
@@ -54,8 +87,9 @@ def run(
     log: Path,
     seconds: float,
     tick: Callable[[], None] = lambda: None,
+    box: Spec = _OPEN,
 ) -> Result:
-    """Run a command to its end, or to its limit, and end everything that it started.
+    """Run a command to its end, or to a limit, and end everything that it started.
 
     Args:
         command: The program and its arguments.
@@ -64,36 +98,79 @@ def run(
         log: The file that takes its output as it comes.
         seconds: The time limit.
         tick: Called about ten times a second while it runs.
+        box: What it may touch and use (`agent.execute.sandbox`); by default all that the user may.
 
     Returns:
         How it ended. When the caller is interrupted, the command is ended first.
+
+    Raises:
+        AgentError: It could not be started, or its output could not be kept.
     """
-    started = time.monotonic()
-    timed_out = False
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_the_launcher,
-        )
+    limits = replace(box.limits, seconds=seconds)
+    # A log that a run could have put there is not followed to where it leads.
+    try:
+        handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights and resume") from error
+    try:
+        spec = replace(box, command=list(command), cwd=str(cwd), env=dict(env), limits=limits, log=handle)
+        report = _supervised(spec, tick)
+        _keep_log(handle, log)
+    finally:
+        os.close(handle)
+    if report.ended == "start":
+        raise AgentError(f"{command[0]} cannot be started: {report.problem}")
+    if report.ended == "log":
+        raise AgentError(f"cannot write {log}: {report.problem}; free the space and resume")
+    fields = (report.ended, report.figure, limits, report.memory, report.no_memory)
+    return Result(report.code, report.seconds, log, *fields)
+
+
+def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
+    """Have a supervisor run the spec, and end it when the caller is interrupted."""
+    process = subprocess.Popen(
+        # Nothing of the caller's environment, where keys may be, is in the supervisor's or beneath it.
+        [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(ROOT)],
+        env={},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(spec.log,),
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(spec.dump())
+        process.stdin.flush()
+        while True:
+            # Readable when it reports, or is dead.
+            if select.select([process.stdout], [], [], POLL)[0]:
+                break
+            tick()
+    finally:
+        process.stdin.close()
         try:
-            while True:
-                try:
-                    process.wait(POLL)
-                    break
-                except subprocess.TimeoutExpired:
-                    tick()
-                if time.monotonic() - started > seconds:
-                    timed_out = True
-                    break
-        finally:
-            _end_group(process)
-    return Result(process.returncode, time.monotonic() - started, timed_out, log)
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        told = process.stdout.read()
+        process.stdout.close()
+    if not told:
+        raise AgentError(
+            f"the supervisor of {spec.command[0]} ended with {process.returncode} and said nothing; resume"
+        )
+    return Report.load(told)
+
+
+def _keep_log(handle: int, log: Path) -> None:
+    """Put the log back where a command deleted it, or put something else in its place."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle), log.lstat()):
+            return
+    if log.is_dir() and not log.is_symlink():
+        shutil.rmtree(log)
+    write_atomically(log, os.pread(handle, os.fstat(handle).st_size, 0))
 
 
 def tail(log: Path, characters: int = 1500) -> str:
@@ -119,28 +196,14 @@ def tail(log: Path, characters: int = 1500) -> str:
     return "...\n" + (cut[newline + 1 :] if 0 <= newline < len(cut) // 2 else cut)
 
 
-def _die_with_the_launcher() -> None:
-    """In the child: a launcher that is killed leaves no run behind that would write beside the resumed one."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the command and what it left running in its group."""
-    for sign, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        end = time.monotonic() + patience
-        while time.monotonic() < end and _group_lives(process):
-            time.sleep(0.01)
-    process.wait()
-
-
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+_PASSED: dict[str, tuple[str, Callable[[float], str]]] = {
+    "memory": ("held memory of", _bytes),
+    "processes": ("had as processes and threads", lambda count: f"{count:,.0f}"),
+    "disk": ("had written", _bytes),
+    "files": ("had made as files", lambda count: f"{count:,.0f}"),
+    "output": ("had printed", _bytes),
+}

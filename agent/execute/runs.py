@@ -3,15 +3,19 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.local import Result, run, tail
+from agent.execute.local import Result, tail
+from agent.execute.sandbox import remove, run_contained
 from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.gates.after import idle_parts, objections
 from agent.report.compare import best_comparison
 from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.results import load_result
+from agent.report.tables import summary
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 
@@ -27,21 +31,36 @@ def execute(campaign: Campaign, this: Run) -> None:
     """
     folder = campaign.workspace.run_dir(this.number)
     # Left by a launcher that was killed: that attempt is the one that is repeated.
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
+    lines = folder / "lines.json"
+    later = this.last.smoke["later"] if this.last and this.last.smoke else []
     seed = campaign.profile.baselines.seeds[0]
-    result = train(campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training")
+    # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
+    traced = ["lab.traced", "--report", str(lines)] if later else []
+    result = train(campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training", under=traced)
     if not result.ok:
         _fail(campaign, this, result.reason(limit), result)
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
         _fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
     else:
-        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2))
+        idle = idle_parts(campaign, this, lines) if later else []
+        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle)
+    lines.unlink(missing_ok=True)
 
 
 def train(
-    campaign: Campaign, folder: Path, code: Path, seed: int, what: str, settings: str = "{}", log: Path | None = None
+    campaign: Campaign,
+    folder: Path,
+    code: Path,
+    seed: int,
+    what: str,
+    settings: str = "{}",
+    log: Path | None = None,
+    under: Sequence[str] = (),
+    seconds: float | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Result:
     """Run `experiment.py` once.
 
@@ -53,17 +72,26 @@ def train(
         what: The step, in words.
         settings: Overrides of the experiment's configuration, as JSON.
         log: Where the output goes; `log.txt` in `folder` when None.
+        under: A module of the lab, and its arguments, that runs the script and looks on.
+        seconds: The time limit; that of a run when None.
+        given: What its environment holds besides.
 
     Returns:
         How it ended.
     """
+    command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
+    if under:
+        command = lab_command(*under, *command[1:])
     with progress_file() as progress, campaign.screen.step(what, progress) as tick:
-        return run(
-            [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"],
+        return run_contained(
+            campaign,
+            command,
             cwd=code,
-            env=environment(campaign, seed, progress, settings),
+            readable=[code / EXPERIMENT],
+            writable=[folder, progress.parent],
+            env={**environment(campaign, seed, progress, settings), **(given or {})},
             log=log or folder / "log.txt",
-            seconds=campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
+            seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
             tick=tick,
         )
 
@@ -83,7 +111,14 @@ def score(campaign: Campaign, this: Run) -> None:
             campaign, this, f"its SAE can't be scored: {result.reason(campaign.profile.limits.score_seconds)}", result
         )
         return
-    scored = load_result(folder, folder.name)
+    try:
+        scored = load_result(folder, folder.name)
+    except AgentError as error:  # the run wrote its own record of training
+        _fail(campaign, this, str(error), result)
+        return
+    if objection := objections(campaign, this, scored):
+        _fail(campaign, this, f"its result does not count: {objection}", result)
+        return
     comparison = best_comparison(scored, campaign.groups().values(), campaign.state.changed)
     campaign.record(
         "scored",
@@ -94,6 +129,7 @@ def score(campaign: Campaign, this: Run) -> None:
         verdicts=headline_verdicts(comparison),
         match=wanted_k(comparison),
     )
+    campaign.screen.say(f"  {summary(campaign, campaign.state.runs[this.number - 1])}")
 
 
 def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> Result:
@@ -113,9 +149,13 @@ def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> R
     if campaign.settings.device:
         arguments += ["--device", campaign.settings.device]
     with progress_file() as progress, campaign.screen.step(what, progress) as tick:
-        return run(
+        return run_contained(
+            campaign,
             lab_command("lab.evaluate", *arguments),
             cwd=folders[0],
+            # Trusted, but it opens files that the run made: a flaw in how they are read must not reach the machine.
+            trusted=True,
+            writable=[*folders, progress.parent],
             env=environment(campaign, progress=progress),
             log=log,
             seconds=campaign.profile.limits.score_seconds * len(folders),
@@ -151,6 +191,6 @@ def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
         seconds=round(result.seconds, 2),
         kept=kept.name,
     )
-    if this.last.number >= campaign.settings.attempts:
-        campaign.record("given_up", run=this.number, reason=f"failed {this.last.number} times, last: {reason}")
+    if this.started >= campaign.settings.attempts:
+        campaign.record("given_up", run=this.number, reason=f"failed {this.started} times, last: {reason}")
     campaign.screen.say(f"  run {this.number}, attempt {this.last.number}: [red]failed[/red], {reason}")

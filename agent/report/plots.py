@@ -1,20 +1,23 @@
 """Figures: the model may label its runs in `plot.py`, the loop makes the figures and checks that they are there."""
 
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
-from agent.execute.local import run, tail
+from agent.execute.local import tail
 from agent.execute.runs import FEEDBACK
-from agent.execute.surroundings import environment
+from agent.execute.sandbox import run_contained
+from agent.execute.surroundings import environment, lab_command
+from agent.gates.protect import breaches, explain
 from agent.prompt import plot_prompt
 from agent.propose import refuse, unknown_references
-from agent.state import exhausted
+from agent.state import Refusal, exhausted
 from agent.turn import Question, take_turn
 from agent.workspace import PLOT
 
+DRAWN = ".drawn.json"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -54,6 +57,10 @@ def edit_plots(campaign: Campaign) -> None:
     if turn.refusal and (turn.parts.has_edits or held or turn.refusal.kind == "shape"):
         refuse(campaign, None, turn, turn.refusal)
         return
+    if found := breaches(campaign.workspace.read(PLOT), plots=True):
+        campaign.workspace.restore("HEAD")
+        refuse(campaign, None, turn, Refusal("protected", explain(PLOT, found)))
+        return
     commit = campaign.workspace.commit(f"Plots: {turn.parts.change or 'labels'}")
     campaign.record("plot_edited", commit=commit, analysis=turn.parts.analysis, call=turn.reply.call)
 
@@ -69,12 +76,25 @@ def make_plots(campaign: Campaign) -> None:
     """
     state = campaign.state
     folder = campaign.workspace.path / "figures"
+    folder.mkdir(exist_ok=True)
     log = campaign.workspace.path / "run_0" / "plots.log"
     log.unlink(missing_ok=True)
+    for left in folder.iterdir():
+        left.unlink()
     limit = campaign.profile.limits.plot_seconds
     with campaign.screen.step("figures", expected=10) as tick:
         env = environment(campaign)
-        result = run([sys.executable, PLOT], cwd=campaign.workspace.path, env=env, log=log, seconds=limit, tick=tick)
+        result = run_contained(
+            campaign,
+            lab_command("lab.drawn", "--report", str(folder / DRAWN), PLOT),
+            cwd=campaign.workspace.path,
+            env=env,
+            log=log,
+            seconds=limit,
+            readable=[campaign.workspace.path / PLOT, *campaign.workspace.path.glob("run_*")],
+            writable=[folder],
+            tick=tick,
+        )
     problem = "" if result.ok else result.reason(limit)
     figures: dict[str, str] = {}
     if not problem:
@@ -92,28 +112,42 @@ def make_plots(campaign: Campaign) -> None:
 
 
 def check_figures(folder: Path) -> dict[str, str]:
-    """The figures that `plot.py` says it made, each checked to be there.
+    """The figures that `plot.py` says it made, each checked to be there and to be readable.
 
     Args:
-        folder: Where it put them, with `figures.json` (file name to description).
+        folder: Where it put them, with `figures.json` (file name to description) and what `lab.drawn` saw.
 
     Returns:
         File names and descriptions.
 
     Raises:
-        AgentError: The list or a figure is missing or empty.
+        AgentError: The list or a figure is missing or empty, a figure has no data beside it, or an axis no label.
     """
-    listing = folder / "figures.json"
-    try:
-        figures: dict[str, str] = json.loads(listing.read_text())
-    except FileNotFoundError as error:
-        raise AgentError("plot.py wrote no figures/figures.json, the list of its figures") from error
-    except json.JSONDecodeError as error:
-        raise AgentError(f"figures/figures.json is not JSON: {error}") from error
+    figures = _listing(folder / "figures.json", "the list of its figures")
+    drawn = _listing(folder / DRAWN, "what was seen of it")
     if not figures:
         raise AgentError("plot.py made no figure")
     for name in figures:
         path = folder / Path(name).name
         if not path.is_file() or path.stat().st_size < 1000 or not path.read_bytes().startswith(PNG):
             raise AgentError(f"the figure figures/{name} that plot.py lists is missing, empty or no PNG")
-    return figures
+        if lines := drawn.get(path.name, ["it was not saved by matplotlib's savefig"]):
+            raise AgentError(f"the figure figures/{name} can't be read: {'; '.join(map(str, lines))}")
+        data = path.with_suffix(".csv")
+        if not data.is_file() or len(data.read_text(encoding="utf-8", errors="replace").splitlines()) < 2:
+            raise AgentError(
+                f"the figure figures/{name} has no data beside it: save its numbers as figures/{data.name}"
+            )
+    return {str(name): str(description) for name, description in figures.items()}
+
+
+def _listing(path: Path, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AgentError(f"plot.py left no figures/{path.name}, {what}") from error
+    except ValueError as error:
+        raise AgentError(f"figures/{path.name} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise AgentError(f"figures/{path.name} is no JSON object")
+    return found

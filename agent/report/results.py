@@ -193,7 +193,7 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AgentError(f"cannot read {path}: {error.strerror}; score the run again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise AgentError(f"{path} is damaged ({error}); score the run again") from error
     if not isinstance(data, dict):
         raise AgentError(f"{path} is damaged (no JSON object); score the run again")

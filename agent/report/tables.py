@@ -95,6 +95,13 @@ def run_table(campaign: Campaign, runs: list[Run], attempts: bool = False) -> tu
     return header, rows
 
 
+def summary(campaign: Campaign, run: Run) -> str:
+    """A scored run in one line for the screen: a few scores, each with its verdict."""
+    comparison = comparison_of(campaign, run)
+    scores = ", ".join(f"{short(name)} {_cell(comparison.row(name))}" for name in brief(campaign))
+    return f"run {run.number}: {scores} (against {comparison.baseline.name})"
+
+
 def detail(campaign: Campaign, run: Run) -> str:
     """A scored run for a prompt: change, confounds, prediction with its outcome, all headline scores."""
     assert run.last is not None

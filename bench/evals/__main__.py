@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.evals import job, ours, parity, saes
-from bench.evals.compare import compare, cost_table, costs, table
+from bench.evals.compare import compare, cost_table, costs, passes, table
 from bench.evals.growth import growth
 from bench.evals.growth import table as growth_table
 from bench.evals.plan import EVALS, FULL, GEMMA, GEMMA_SMALL, QUICK, Plan
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process when None.
 
     Returns:
-        0 when all numbers agree, 1 when some do not, 2 when the bench could not be run.
+        0 when the numbers agree (`compare.passes`), 1 when they do not, 2 when the bench could not be run.
     """
     options = _parser().parse_args(argv)
     if not PYTHON.is_file():
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(f"{table(rows)}\n{cost_table(costs(rows))}\n{growth_table(grown)}{_legend(plan, rows)}")
     # Random weights say nothing, and are scored in bfloat16 there and in float32 here: only the cost is compared.
-    return 0 if options.dims or all(row["agrees"] for row in rows) else 1
+    return 0 if options.dims or passes(rows) else 1
 
 
 def both(plan: Plan, folder: Path, evals: Sequence[str], device: str | None) -> tuple[Context, list[dict[str, Any]]]:

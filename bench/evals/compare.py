@@ -8,6 +8,8 @@ from statistics import fmean
 from typing import Any
 
 RELATIVE = 1e-4
+CHANCE = 0.1
+"""Share of numbers with a spread that may lie outside it: the range of five draws is narrow for some by chance."""
 UNDEFINED = "tpp_threshold_500_"
 """Small SAEs have fewer latents than that with a positive effect; SAEBench then adds some without, in no order."""
 Rows = Sequence[Mapping[str, Any]]
@@ -64,6 +66,17 @@ def summary(rows: Rows) -> dict[str, tuple[float, float | None]]:
 def agree(theirs: float, ours: float, spread: float | None) -> bool:
     """Whether a value is within the spread of SAEBench's seeds, or within 1e-4 of the value."""
     return abs(theirs - ours) <= max(spread or 0.0, RELATIVE * abs(theirs))
+
+
+def passes(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all numbers that draw nothing agree, and all but a few (`CHANCE`) of the others.
+
+    Args:
+        rows: with "agrees" and "spread", as from `compare`.
+    """
+    exact = [row["agrees"] for row in rows if row["spread"] is None]
+    drawn = [row["agrees"] for row in rows if row["spread"] is not None]
+    return all(exact) and drawn.count(False) <= CHANCE * len(drawn)
 
 
 def costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -19,8 +19,8 @@ SAEBench's quirks that are kept, so that numbers compare:
 - probes keep the epoch that is best on the test texts; of a quadrant the first texts are taken.
 
 What differs, by choice:
-- Only the three probes that a score needs are trained, not their three mirror images, and they start at zero. Seeds are
-  fixed, so two calls agree.
+- Only the three probes that a score needs are trained, not their three mirror images. Seeds are fixed, so two calls
+  agree.
 - Texts are encoded once instead of 21 times, and probes are read off the sums; residuals are in float32.
 - With `skip_outliers` (the embedded profile) position 0 and massive activations count as left out.
 - The embedded profile takes reviews of `sae-probes`, subject x sentiment, with fewer texts of each kind. Occupation and

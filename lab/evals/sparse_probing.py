@@ -14,8 +14,8 @@ SAEBench's quirks that are kept, so that numbers compare:
   massive activations have, its solver stops well before the optimum, and ``llm_top_k`` suffers.
 
 What differs, by choice:
-- Seeds are fixed: one draw of negatives serves every probe of a class, and probes on all latents start at zero, so two
-  calls agree. SAEBench draws anew for each probe from the process's generator.
+- Seeds are fixed: one draw of negatives serves every probe of a class, and probes on all latents start from one seed,
+  so two calls agree. SAEBench draws anew for each probe from the process's generator.
 - The probes of a set are trained together. Residuals are pooled in float32, and the SAE runs in float32.
 - With `skip_outliers` (the embedded profile) position 0 and massive activations are left out, as they are in training.
 - The embedded profile takes sets of `sae-probes` instead of the hub's eight, with fewer texts of each class.

@@ -14,7 +14,7 @@ SAEBench's quirks that are kept, so that numbers compare:
 
 What differs, by choice:
 - Seeds are fixed, and one draw of negatives serves the clean and all perturbed accuracies; SAEBench draws them anew for
-  each figure, which adds noise to the differences. Probes start at zero instead of at random.
+  each figure, which adds noise to the differences.
 - Where fewer than n effects are positive, only those latents are taken; SAEBench goes on with latents of no effect, in
   no defined order.
 - Texts are encoded once instead of 1 + 7 x classes times, and probes are read off the sums; residuals are in float32.

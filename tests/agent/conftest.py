@@ -1,10 +1,12 @@
 """The scripted campaign at a tiny setting, run once for all the tests that look at it."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
@@ -18,8 +20,14 @@ def prepared():
 
 @pytest.fixture(scope="session")
 def campaign(prepared, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json")
-    assert done.returncode == 0, done.stderr
-    folder = next(runs.iterdir())
-    return folder, [json.loads(line) for line in done.stdout.splitlines()]
+    """The folder of a scripted campaign that was run as a user runs it, and its events; one for all test processes."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    runs, events = shared / "campaign", shared / "campaign.jsonl"
+    with FileLock(shared / "campaign.lock"):
+        if not events.is_file():
+            done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json")
+            assert done.returncode == 0, done.stderr
+            events.write_text(done.stdout)
+    return next(runs.iterdir()), [json.loads(line) for line in events.read_text().splitlines()]

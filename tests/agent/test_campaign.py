@@ -33,7 +33,7 @@ def test_every_planned_run_is_scored(campaign):
         assert results["sae"] == run.last.score["sae"]
 
 
-def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
+def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
     state = read_state(Ledger(campaign[0] / "ledger.jsonl").events)
     assert [refusal.kind for run in state.runs for refusal in run.refused] == ["format"]
     failed = [run for run in state.runs if len(run.attempts) > 1]
@@ -41,8 +41,11 @@ def test_a_refused_reply_and_a_failed_run_were_mended(campaign):
     failure = failed[0].attempts[0].failure
     assert len(failure["output"]) <= 1500
     assert "Error" in failure["output"]
+    assert failure["smoke"]
     assert (campaign[0] / failure["kept"] / "log.txt").is_file()
     assert failed[0].status == "scored"
+    assert "was not started" in (campaign[0] / "notes.txt").read_text()
+    assert all(run.last.smoke["seconds"] < 30 for run in state.scored)
 
 
 def test_no_two_runs_have_the_same_code(campaign):
@@ -110,11 +113,15 @@ def strip_times(notes):
     return re.sub(r"(training|scoring|after) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
 
 
-def stop(runs, sign, event, count):
+def stop(runs, sign, event, count, *more):
     """Start the scripted campaign and stop it a second after an event came `count` times."""
     command = [sys.executable, "-m", "agent.launch", "--idea", IDEA, "--model", "script", "--profile", str(TINY)]
     process = subprocess.Popen(
-        [*command, "--runs", str(runs), "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--runs", str(runs), "--json", *more],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in process.stdout:
         count -= json.loads(line)["event"] == event
@@ -134,7 +141,27 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
     events = Ledger(folder / "ledger.jsonl").events
     assert events[-1].kind == "stopped"
     step, run = next_step(read_state(events))
-    assert (step, run.number) == ("execute", 1)
+    assert (step, run.number) == ("smoke", 1)
+    # A run folder that can't be made is one line, too.
+    shutil.rmtree(folder / "run_1", ignore_errors=True)
+    (folder / "run_1").write_text("in the way")
+    done = launch("--resume", folder, "--quiet")
+    assert done.returncode == 2
+    assert f"File exists: {folder / 'run_1'}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_ledger_says_what_held_the_runs(campaign):
+    said = [event for event in campaign[1] if event["event"] == "sandbox"]
+    assert [event["way"] for event in said] in (["bubblewrap"], ["landlock"])
+
+
+def test_without_a_sandbox_the_screen_and_the_ledger_say_so(prepared, tmp_path):
+    folder, _, errors = stop(tmp_path, signal.SIGINT, "sandbox", 1, "--no-sandbox")
+    assert "warning: no sandbox: what the model writes runs with all your rights" in errors
+    events = Ledger(folder / "ledger.jsonl").events
+    assert events[0].data["settings"]["sandbox"] is False
+    assert [event.data["way"] for event in events if event.kind == "sandbox"] == ["none"]
 
 
 def test_killed_and_resumed_it_ends_the_same(campaign, tmp_path):

@@ -23,7 +23,11 @@ def ten(campaign, tmp_path_factory):
     (folder / "ledger.jsonl").unlink()
     (folder / "ledger.jsonl").touch()
     workspace = Workspace(folder)
-    about = [event for event in events if event.kind in ("edited", "ran", "failed", "scored", "refused")]
+    about = [
+        event
+        for event in events
+        if event.kind in ("edited", "smoked", "smoke_failed", "ran", "failed", "scored", "refused")
+    ]
     for event in events:
         if event.kind in ("started", "baselines"):
             workspace.ledger.append(event.kind, **event.data)
@@ -76,8 +80,10 @@ def test_a_failure_and_a_refusal_are_told(ten):
     failed = next(run for run in state.runs if run.attempts[0].failure)
     failed.attempts = failed.attempts[:1]
     prompt = turn_prompt(ten, failed)[1]
-    assert "failed (attempt 1 of 4)" in prompt
+    assert "was not started" in prompt
     assert failed.attempts[0].failure["output"][-80:] in prompt
+    failed.attempts[0].failure = {**failed.attempts[0].failure, "smoke": False}
+    assert "failed (start 1 of 4)" in turn_prompt(ten, failed)[1]
     refused = next(run for run in state.runs if run.refused)
     refused.refusals = refused.refused[:1]
     prompt = turn_prompt(ten, refused)[1]

@@ -16,6 +16,7 @@ def state_after(*kinds, **settings):
     return read_state([Event(n, "", kind, fields) for n, (kind, fields) in enumerate(data)])
 
 
+SMOKED = ("smoked", {"run": 1, "seconds": 1, "weights": ["a", "b"], "settings": {}, "later": []})
 BASELINES = ("baselines", {"keys": {}, "runs": [], "conditions": {}})
 
 
@@ -32,6 +33,7 @@ def test_the_path_of_one_run():
     for event in [
         BASELINES,
         edited(1),
+        SMOKED,
         ("ran", {"run": 1, "seconds": 1}),
         ("scored", {"run": 1, "seconds": 1}),
         ("ended", {"reason": "done", "analysis": "last words", "call": 2}),
@@ -48,7 +50,8 @@ def test_the_path_of_one_run():
     steps.append(next_step(state_after(*events))[0])
     confirming = ["confirm"] * 4
     closing = ["plot_edit", "plot", "finish", "done"]
-    assert steps == ["baselines", "propose", "execute", "score", "propose", *confirming, *closing]
+    about_the_run = ["propose", "smoke", "execute", "score"]
+    assert steps == ["baselines", *about_the_run, "propose", *confirming, *closing]
     state = state_after(*events)
     assert (state.runs[0].analysis, state.closing, state.calls) == ("last words", "closing", 3)
 
@@ -57,6 +60,22 @@ def test_a_failed_attempt_is_mended_on_its_own_code():
     state = state_after(BASELINES, edited(1, commit="bad"), ("failed", {"run": 1, "attempt": 1}))
     assert next_step(state) == ("propose", state.runs[0])
     assert state.base == "bad"
+
+
+def test_what_its_smoke_run_stopped_is_mended_and_was_never_started():
+    failed = ("smoke_failed", {"run": 1, "attempt": 1, "reason": "r", "output": "o", "kept": "k"})
+    state = state_after(BASELINES, edited(1, commit="bad"), failed)
+    assert next_step(state) == ("propose", state.runs[0])
+    assert state.base == "bad"
+    assert (state.runs[0].started, state.runs[0].smoke_failures) == (0, 1)
+    state = state_after(BASELINES, edited(1, commit="bad"), failed, edited(1, commit="good", call=2))
+    assert next_step(state) == ("smoke", state.runs[0])
+
+
+def test_baselines_that_are_made_again_are_hashed_again():
+    sealed = [("sealed", {"folder": name, "files": {"a": "b"}}) for name in ("run_0/topk_seed0", "run_1")]
+    assert set(state_after(BASELINES, *sealed).sealed) == {"run_0/topk_seed0", "run_1"}
+    assert set(state_after(BASELINES, *sealed, BASELINES).sealed) == {"run_1"}
 
 
 def test_after_giving_up_the_next_run_starts_from_the_last_code_that_worked():
@@ -115,7 +134,8 @@ def test_a_run_at_another_l0_waits_for_its_baseline_before_the_next_is_proposed(
 
 def test_stale_baselines_are_made_again_and_each_run_keeps_those_it_was_judged_by():
     stale = ("stale", {"changes": ["the device (cpu to cuda)"], "accepted": False})
-    trained = [BASELINES, *ONE_RUN, edited(2), ("ran", {"run": 2, "seconds": 1}), stale]
+    smoked = ("smoked", {**SMOKED[1], "run": 2})
+    trained = [BASELINES, *ONE_RUN, edited(2), smoked, ("ran", {"run": 2, "seconds": 1}), stale]
     assert next_step(state_after(*trained))[0] == "baselines"
     step, run = next_step(state_after(*trained, BASELINES))
     assert (step, run.number) == ("execute", 2), "what was trained under the old conditions is trained again"

@@ -5,9 +5,10 @@ import subprocess
 import pytest
 
 from agent.errors import AgentError
+from agent.gates.canonical import code_key
 from agent.idea import parse_idea
 from agent.settings import Settings
-from agent.workspace import Workspace, code_key
+from agent.workspace import Workspace
 
 IDEA = parse_idea(
     {"Name": "an_idea", "Title": "T", "Experiment": "e", "Technical_Details": "d", "Implementation_Plan": "p"}, "here"
@@ -94,4 +95,4 @@ def test_comments_docstrings_and_layout_are_no_change(same):
 
 
 def test_a_constant_is_a_change():
-    assert code_key("x = 1") != code_key("x = 2")
+    assert code_key("print(1)") != code_key("print(2)")

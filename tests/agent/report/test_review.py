@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -186,9 +187,12 @@ def test_a_taken_port_is_said_in_one_line(served, folder, capsys):
 def test_the_served_command_says_where_and_stops_at_ctrl_c(folder):
     command = [sys.executable, "-m", "agent.review", str(folder.parent), "--serve"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
-        assert "Campaigns" in get(port, "/")[1]
-        assert "Run by run" in get(port, f"/{folder.name}/report.html")[1]
-        assert get(port, f"/{folder.name}/../{folder.name}/.git/config")[0] == 404
-        process.send_signal(2)
-        assert process.wait(10) == 130
+        try:
+            port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
+            assert "Campaigns" in get(port, "/")[1]
+            assert "Run by run" in get(port, f"/{folder.name}/report.html")[1]
+            assert get(port, f"/{folder.name}/../{folder.name}/.git/config")[0] == 404
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+        finally:
+            process.kill()

@@ -121,6 +121,7 @@ def test_it_is_readable_in_both_schemes_and_at_a_phones_width(browser, folder, s
 
 
 def test_served_it_follows_the_campaign_and_keeps_what_is_open(browser, folder, tmp_path):
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
     growing = tmp_path / folder.name
@@ -139,7 +140,9 @@ def test_served_it_follows_the_campaign_and_keeps_what_is_open(browser, folder, 
         )
         with (growing / "ledger.jsonl").open("a") as ledger:
             ledger.writelines(lines[scored[1] + 1 : scored[2] + 1])
-        WebDriverWait(browser, 20).until(lambda found: "run_3" in names(found))
+        # The page may take its new content in the middle of the question.
+        patient = WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException])
+        patient.until(lambda found: "run_3" in names(found))
         assert browser.find_element("id", "diff_1").get_attribute("open")
         assert browser.get_log("browser") == []
     finally:

@@ -252,7 +252,10 @@ def test_a_dead_latent_and_the_order_of_latents_change_nothing(
     for which, module in (("dead", wide), ("turned", turned)):
         found = everything(tiny_context, tiny_profile, save_sae(tmp_path / which, module))
         for name, scores in expected.items():
-            assert found[name].metrics == pytest.approx(scores.metrics, abs=1e-6), (which, name)
+            # The probe on all latents draws its first weights in their order.
+            accuracy = {key: abs(found[name].metrics[key] - value) for key, value in scores.metrics.items()}
+            assert accuracy.pop("sae_test_accuracy", 0.0) < 0.05, (which, name)
+            assert max(accuracy.values()) < 1e-6, (which, name)
 
 
 def test_texts_are_run_and_encoded_once_for_all(
@@ -289,9 +292,10 @@ def test_probes_trained_together_are_those_of_torchs_adamw(l1: float) -> None:
     how = Training(batch_size=8, epochs=6, lr=0.05, l1=l1, patience=2)
     probe, accuracies = train_probes(x, tasks, how, seed=5)
     order = torch.Generator().manual_seed(5)
+    start = (torch.rand(3, 8, generator=order) * 2 - 1) / 7**0.5
     epochs = [[torch.randperm(30, generator=order) for _ in range(3)] for _ in range(6)]
     for task in range(3):
-        weight, bias = torch.zeros(7, requires_grad=True), torch.zeros(1, requires_grad=True)
+        weight, bias = start[task, :7].clone().requires_grad_(), start[task, 7:].clone().requires_grad_()
         adam = torch.optim.AdamW([weight, bias], lr=0.05)
         best, waited, kept = 0.0, 0, None
         for epoch in range(6):

@@ -1,0 +1,152 @@
+"""Checks a text about a campaign: its numbers, claims, citations and figures against what was measured and what ran."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+
+from agent.audit.bibliography import Entry
+from agent.audit.binding import Context
+from agent.audit.claims import check_claims
+from agent.audit.coverage import missing_runs
+from agent.audit.document import Document, make_document, read_document
+from agent.audit.evidence import Evidence, gather, normalised
+from agent.audit.held import check_held
+from agent.audit.markup import check_citations, check_figures, check_markup
+from agent.audit.mentions import Reader, Sentence
+from agent.audit.methods import Methods
+from agent.audit.numbers import Fault, check_numbers
+from agent.audit.passages import Passage, passages
+from agent.audit.tables import check_row
+
+__all__ = ["Document", "Evidence", "Item", "Report", "audit", "gather", "make_document", "read_document"]
+
+SHORTEST_QUOTATION = 12
+_METRIC = re.compile(r"(\b[a-z_]+\.[a-z][a-z0-9_]+\b)")
+_PIECES = re.compile(r"[:;] |[()]|$|^[-*] ")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A place in a text that something is wrong with."""
+
+    line: int
+    text: str
+    reason: str
+    suggestion: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an audit found.
+
+    Args:
+        unsupported: Numbers and references that no result bears out, and markup that would break.
+        claims: Comparisons and methods that verdicts or code do not bear out.
+        missing_runs: Scored runs that are neither reported nor listed as left out.
+        citations: Works that the bibliography does not have.
+        figures: Figures that are missing or empty.
+    """
+
+    unsupported: list[Item] = field(default_factory=list)
+    claims: list[Item] = field(default_factory=list)
+    missing_runs: list[Item] = field(default_factory=list)
+    citations: list[Item] = field(default_factory=list)
+    figures: list[Item] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not any(asdict(self).values())
+
+    def to_json(self) -> dict[str, list[dict[str, object]]]:
+        """The findings, list by list."""
+        return asdict(self)
+
+
+def audit(
+    document: Document,
+    evidence: Evidence,
+    bibliography: dict[str, Entry],
+    whole: bool = True,
+    strict: bool | None = None,
+) -> Report:
+    """Check a text.
+
+    Args:
+        document: The text.
+        evidence: The campaign that it is about.
+        bibliography: What it may cite.
+        whole: Whether it is all that is said of the campaign, so that every scored run has to be in it.
+        strict: Whether typed results are refused even where they are right; None: where the text has references.
+
+    Returns:
+        What was found, in the order of the text.
+    """
+    reader, methods = Reader(evidence), Methods(evidence)
+    numbers: list[Fault] = []
+    claims: list[Fault] = []
+    read: list[tuple[Sentence, Context]] = []
+    context, section = Context(), ""
+    for passage in passages(document):
+        passage = _without_quotations(passage, evidence)
+        if passage.kind == "row":
+            numbers += check_row(passage, document, reader, evidence)
+            read.append((reader.read(document, passage), context))
+            numbers += check_held(read[-1][0], evidence)
+            continue
+        if passage.section != section:
+            context, section = Context((passage.run,) if passage.run else ()), passage.section
+        sentence = reader.read(document, passage)
+        read.append((sentence, context))
+        numbers += check_held(sentence, evidence)
+        numbers += check_numbers(sentence, evidence, context, document.strict if strict is None else strict)
+        found = list(check_claims(sentence, evidence, context)) or list(methods.check(sentence))
+        claims += found
+        context = _next(context, sentence)
+    missing = [Item(0, run, reason) for run, reason in missing_runs(read, evidence)] if whole else []
+    return Report(
+        unsupported=_items(document, [*numbers, *check_markup(document)]),
+        claims=_items(document, claims),
+        missing_runs=missing,
+        citations=_items(document, check_citations(document, bibliography)),
+        figures=_items(document, check_figures(document, evidence.folder)),
+    )
+
+
+def _next(context: Context, sentence: Sentence) -> Context:
+    sources = tuple(sentence.named_sources) or tuple(dict.fromkeys(source for _, source, _ in sentence.held_terms))
+    if not any(name.startswith("run_") for name in sources):
+        sources = context.sources or sources
+    return Context(sources, tuple(sentence.named_metrics[-1:]) or context.metrics)
+
+
+def _items(document: Document, faults: Iterable[Fault]) -> list[Item]:
+    made = {
+        Item(document.line(fault.place), document.line_text(fault.place)[:300], fault.reason, fault.suggestion)
+        for fault in faults
+    }
+    return sorted(made, key=lambda item: (item.line, item.reason))
+
+
+def _without_quotations(passage: Passage, evidence: Evidence) -> Passage:
+    """What the ledger holds word for word, a prediction or an error, is no claim of the text's own."""
+    if passage.kind == "row":
+        return passage
+    text = passage.text
+    for start, end in _pieces(text):
+        piece = normalised(text[start:end])
+        if len(piece) >= SHORTEST_QUOTATION and piece in evidence.quotations:
+            # The metric that a quoted prediction names is what the outcome behind it is about.
+            kept = _METRIC.split(text[start:end])
+            text = (
+                text[:start] + "".join(part if n % 2 else " " * len(part) for n, part in enumerate(kept)) + text[end:]
+            )
+    return replace(passage, text=text) if text != passage.text else passage
+
+
+def _pieces(text: str) -> Iterable[tuple[int, int]]:
+    yield 0, len(text)
+    start = 0
+    for found in _PIECES.finditer(text):
+        yield start, found.start()
+        start = found.end()

@@ -1,0 +1,276 @@
+"""What a campaign can answer for: its scores, verdicts, settings and code, gathered once for an audit."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.report.compare import Comparison, Verdict, best_comparison, compare
+from agent.report.results import Group, RunResult, Value, shown
+
+if TYPE_CHECKING:
+    from agent.campaign import Campaign
+    from agent.reply import Prediction
+    from agent.state import Run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A score that stands where one was looked for."""
+
+    source: str
+    metric: str
+    value: Value
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.metric}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the comparison says of one metric of a run beside something else."""
+
+    verdict: Verdict
+    delta: float | None
+    why: str = ""
+    margin: float | None = None
+
+
+@dataclass
+class Evidence:
+    """A campaign, as far as a text about it can be checked.
+
+    Args:
+        folder: The campaign's.
+        groups: The baselines, by architecture.
+        runs: The scored runs, by name (`run_3`).
+        statuses: All runs, with `scored`, `failed`, `refused` or `open`.
+        code: The experiment of each run that had an edit.
+        template: The experiment that all started from.
+        settings: Numbers that were given rather than measured: the profile's, and the tolerances of comparisons.
+        facts: For each run, numbers that the ledger tells: seconds, attempts, changed lines.
+        quotations: What the ledger holds word for word, normalised: the idea, predictions, errors.
+        fresh: What a confirmation trained with fresh seeds, the run's group and its baseline's.
+        changed: What a run's baseline depends on and changed before the run was scored.
+    """
+
+    folder: Path
+    groups: dict[str, Group]
+    runs: dict[str, RunResult]
+    statuses: dict[str, str]
+    code: dict[str, str]
+    template: str
+    settings: dict[str, set[float]]
+    facts: dict[str, set[float]]
+    quotations: str
+    fresh: dict[str, Group] = field(default_factory=dict)
+    changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    _bases: dict[str, str] = field(default_factory=dict)
+    _values: dict[tuple[str, str], Value | None] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[str]:
+        """Everything that a reference may name: baselines, their seeds, scored runs."""
+        seeds = [run.name for group in self.groups.values() for run in group.runs]
+        return [*self.groups, *self.runs, *self.fresh, *seeds]
+
+    def lookup(self, source: str, metric: str) -> Value | None:
+        """The number that `{source:metric}` stands for; None when there is none."""
+        if (source, metric) not in self._values:
+            found = self._lookup(source, metric)
+            self._values[source, metric] = None if found is None or math.isnan(found.value) else found
+        return self._values[source, metric]
+
+    def _lookup(self, source: str, metric: str) -> Value | None:
+        if source in self.groups:
+            return self.groups[source].lookup(metric)
+        if source in self.fresh:
+            return self.fresh[source].lookup(metric)
+        if source in self.runs:
+            return self.runs[source].lookup(metric)
+        seeds = (run for group in self.groups.values() for run in group.runs if run.name == source)
+        return next((run.lookup(metric) for run in seeds), None)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """All metrics that something was scored for."""
+        results = [*(run for group in self.groups.values() for run in group.runs), *self.runs.values()]
+        return list(dict.fromkeys(name for result in results for name in result.metrics))
+
+    def findings(self, sources: list[str], metrics: list[str]) -> Iterator[Finding]:
+        """The scores of some sources for some metrics."""
+        for source in sources:
+            for metric in metrics:
+                value = self.lookup(source, metric)
+                if value is not None:
+                    yield Finding(source, metric, value)
+
+    def base_of(self, run: str) -> str:
+        """The baseline that a run is judged against; the first one for anything else."""
+        if run not in self.runs or not self.groups:
+            return next(iter(self.groups), "")
+        if run not in self._bases:
+            found = best_comparison(self.runs[run], self.groups.values(), self.changed.get(run, ()))
+            self._bases[run] = found.baseline.name
+        return self._bases[run]
+
+    def judge(self, source: str, metric: str, base: str) -> Judgement:
+        """What may be said of a metric of one source beside another.
+
+        Args:
+            source: A run, a baseline or a seed of one.
+            metric: For example `core.l0`.
+            base: What it is set beside.
+
+        Returns:
+            The verdict; `not comparable` where confounds forbid one, `no baseline` where a score is missing.
+        """
+        own, theirs = self.lookup(source, metric), self.lookup(base, metric)
+        if own is None or theirs is None:
+            missing = source if own is None else base
+            return Judgement("no baseline", None, f"{metric} was not scored for {missing}")
+        comparison = self._comparison(source, base)
+        delta = own.value - theirs.value
+        row = comparison.row(metric)
+        if row is None:
+            return Judgement("no baseline", delta)
+        blocking = "; ".join(str(confound) for confound in comparison.confounds if confound.blocks)
+        return Judgement(row.verdict, delta, blocking, row.margin)
+
+    def _comparison(self, source: str, base: str) -> Comparison:
+        if (source, base) not in self._comparisons:
+            other = self.groups.get(base) or self.fresh.get(base) or Group(base, (self._result(base),))
+            # Of two single runs, how much seeds do is taken from the baseline of the second.
+            noise = self.groups.get(self.base_of(base))
+            run = self.groups.get(source) or self.fresh.get(source) or self._result(source)
+            self._comparisons[source, base] = compare(run, other, noise, self.changed.get(source, ()))
+        return self._comparisons[source, base]
+
+    def _result(self, source: str) -> RunResult:
+        if source in self.runs:
+            return self.runs[source]
+        for name, group in {**self.groups, **self.fresh}.items():
+            for run in group.runs:
+                if source in (name, run.name):
+                    return run
+        raise KeyError(source)
+
+    def setting_values(self, sources: list[str]) -> dict[str, set[float]]:
+        """Names of settings and the values they have in some runs, and in the profile."""
+        found = {key: set(values) for key, values in self.settings.items()}
+        for result in (self._result(source) for source in sources or self.sources):
+            records = {**result.training, **result.training.get("settings", {})}
+            for key, value in records.items():
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    found.setdefault(key, set()).add(float(value))
+        return found
+
+
+def gather(campaign: "Campaign") -> Evidence:
+    """Read what a campaign can answer for.
+
+    Args:
+        campaign: The campaign; nothing in its folder is changed.
+
+    Returns:
+        The evidence.
+
+    Raises:
+        AgentError: The ledger or a result is damaged.
+    """
+    from agent.workspace import EXPERIMENT
+
+    state = campaign.state
+    scored = {f"run_{run.number}": campaign.result(run.number) for run in state.scored}
+    last = {f"run_{run.number}": run.last for run in state.runs}
+    return Evidence(
+        folder=campaign.workspace.path,
+        groups=campaign.groups(),
+        fresh={name: group for name, group in campaign.fresh_groups().items() if name not in campaign.groups()},
+        runs=scored,
+        statuses={f"run_{run.number}": run.status for run in state.runs},
+        code={name: campaign.workspace.at(attempt.commit, EXPERIMENT) for name, attempt in last.items() if attempt},
+        template=campaign.workspace.at(state.template, EXPERIMENT),
+        settings=_settings(campaign),
+        facts={f"run_{run.number}": _facts(run) for run in state.runs},
+        quotations=normalised("\n".join(_quoted(campaign))),
+        changed={name: tuple(attempt.changed) for name, attempt in last.items() if attempt},
+    )
+
+
+def normalised(text: str) -> str:
+    """Text with its white space made single, to be looked for in other text."""
+    return " ".join(text.split())
+
+
+def _settings(campaign: "Campaign") -> dict[str, set[float]]:
+    """The profile's numbers under their own names, where the profile is still there, and the fixed tolerances."""
+    from agent.report.confounds import L0_TOLERANCE, TOKENS_TOLERANCE
+    from lab.errors import LabError
+
+    found: dict[str, set[float]] = {"tolerance": {L0_TOLERANCE, TOKENS_TOLERANCE}, "interval": {0.95}}
+    try:
+        tree: dict[str, Any] = json.loads(campaign.profile.model_dump_json())
+    except LabError:
+        tree = {}
+    limits = campaign.settings.model_dump()
+    for key, value in [*_leaves(tree), *_leaves(limits)]:
+        found.setdefault(key, set()).add(value)
+    return found
+
+
+def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(tree, dict):
+        for name, inner in tree.items():
+            yield from _leaves(inner, str(name))
+    elif isinstance(tree, list | tuple):
+        for inner in tree:
+            yield from _leaves(inner, key)
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield key, float(tree)
+
+
+def _facts(run: "Run") -> set[float]:
+    found = {float(len(run.attempts)), float(len(run.refused))}
+    for attempt in run.attempts:
+        for event in (attempt.ran, attempt.failure, attempt.score):
+            if event and isinstance(event.get("seconds"), int | float):
+                found.add(float(event["seconds"]))
+    return found
+
+
+def _said(line: "Prediction") -> str:
+    low, high = (shown(size) if size is not None else "" for size in (line.low, line.high))
+    return f"{line.metric} {line.direction}" + (f" by {low}" if low else "") + (f" to {high}" if high else "")
+
+
+def _quoted(campaign: "Campaign") -> Iterator[str]:
+    from agent.report.closing import chance_text, confirmation_text
+    from agent.report.frontier import beside_frontier
+    from agent.report.judged import comparison_of, goal
+
+    state = campaign.state
+    yield from (str(value) for value in campaign.idea.model_dump().values())
+    yield state.ended
+    for run in state.runs:
+        yield run.given_up
+        for refusal in run.refused:
+            yield f"a reply was refused ({refusal.kind}): {refusal.feedback}"
+        for attempt in run.attempts:
+            yield attempt.change
+            yield attempt.prediction
+            yield from (_said(line) for line in attempt.predictions)
+            if attempt.failure:
+                yield str(attempt.failure["reason"])
+                yield str(attempt.failure["output"])
+    yield from (state.figures or {}).get("figures", {}).values()
+    # What the loop computes for its notes from results of other seeds and of the lab's grid.
+    yield from confirmation_text(campaign)
+    yield chance_text(campaign)
+    for run in state.scored:
+        era = run.last.era if run.last else None
+        yield beside_frontier(comparison_of(campaign, run), campaign.grid(era), goal(campaign))

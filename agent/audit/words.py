@@ -1,0 +1,220 @@
+"""The words that an audit knows: what metrics are called, what compares, what takes a comparison back."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+# Metrics by what people call them, longest phrases first where one holds another; a phrase may mean several metrics.
+ALIASES: dict[str, tuple[str, ...]] = {
+    r"fraction of (?:the )?variance unexplained|unexplained variance|FVU": ("core.fraction_variance_unexplained",),
+    r"(?:fraction of )?(?:the )?variance explained|explained variance|EV": ("core.explained_variance",),
+    r"(?:CE|cross[- ]entropy) loss (?:score|recovered)|loss recovered|CE score": ("core.ce_loss_score",),
+    r"(?:increase (?:of|in) )?(?:the )?cross[- ]entropy(?: (?:increase|loss))?|delta[- ]CE|Δ ?CE|CE loss": (
+        "core.delta_ce",
+        "core.ce_loss_with_sae",
+        "core.ce_loss_without_sae",
+        "core.ce_loss_with_ablation",
+    ),
+    r"cross[- ]entropy(?: loss)? (?:rises|increases|goes up)(?: by)?": ("core.delta_ce",),
+    r"explain(?:s|ed|ing)?(?=[^;]{0,24} of the variance)": ("core.explained_variance",),
+    r"KL(?:[- ]divergence)?": ("core.kl_div_with_sae", "core.kl_div_score"),
+    r"cosine similarity|cosine": ("core.cossim",),
+    r"L2 ratio|norm ratio|ratio of (?:the )?norms": ("core.l2_ratio",),
+    r"L[_ ]?0|(?:mean )?number of active latents": ("core.l0",),
+    r"(?:share|fraction) of (?:alive|live) latents|alive latents": ("core.frac_alive",),
+    r"(?:mean )?absorption fractions?(?: score)?|fractional absorption|fraction of absorption": (
+        "absorption.mean_absorption_fraction_score",
+    ),
+    r"(?:mean )?full[- ]absorption(?: score)?": ("absorption.mean_full_absorption_score",),
+    r"(?:(?:letter[- ]?)?probe(?:'s|s')? F1|letter F1|F1(?: score)?)": ("absorption.mean_letter_f1",),
+    r"(?:number of )?split (?:features|latents)|feature splitting": ("absorption.mean_num_split_features",),
+    r"(?:feature |first-letter )?absorption(?: scores?| rates?)?": (
+        "absorption.mean_absorption_fraction_score",
+        "absorption.mean_full_absorption_score",
+    ),
+    r"reconstruction (?:error|loss)|mean[- ]squared error|MSE": (
+        "core.mse",
+        "core.fraction_variance_unexplained",
+    ),
+    r"reconstruction(?: quality| fidelity)?|fidelity": ("core.explained_variance", "core.delta_ce"),
+    r"training time|wall[- ]?clock time|seconds of training": ("training.seconds",),
+    r"sparse[- ]probing(?: accuracy)?|probing accuracy": ("sparse_probing.sae_top_1_test_accuracy",),
+    r"spurious correlation removal|SCR(?: score)?": ("scr.scr_metric_threshold_20",),
+    r"targeted probe perturbation|TPP(?: score)?": ("tpp.tpp_threshold_20_total_metric",),
+    r"RAVEL(?: score)?|disentanglement(?: score)?": ("ravel.disentanglement_score",),
+    r"unlearning(?: score)?": ("unlearning.unlearning_score",),
+    r"auto-?interp(?:retability)?(?: score)?|interpretability score": ("autointerp.autointerp_score",),
+    r"description length|MDL": ("mdl.description_length",),
+}
+
+Kind = Literal["better", "worse", "up", "down", "same", "noise", "void", "double", "half", "most", "least"]
+
+
+@dataclass(frozen=True)
+class Comparative:
+    """A word that compares.
+
+    Args:
+        kind: What it claims.
+        pattern: How it is written.
+        strong: Whether it speaks of results by itself; a weak one does so only beside a metric.
+    """
+
+    kind: Kind
+    pattern: re.Pattern[str]
+    strong: bool
+
+
+def _comparative(kind: Kind, strong: bool, *patterns: str) -> Comparative:
+    return Comparative(kind, re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.IGNORECASE), strong)
+
+
+# The order counts: a place that an earlier entry took is not read again.
+COMPARATIVES: tuple[Comparative, ...] = (
+    _comparative(
+        "noise",
+        True,
+        r"(?:with)?in(?:side)? (?:the )?noise(?: floor)?",
+        r"inside the (?:noise )?interval",
+        r"(?:statistically )?indistinguishable",
+        r"not (?:statistically )?significant(?:ly)?",
+        r"no significant \w+",
+        r"(?:not|never) (?:leave|left|leaves) the noise(?: floor)?",
+    ),
+    _comparative(
+        "void",
+        True,
+        r"(?:not|nor|never|cannot be|in)[ -]?(?:directly )?compar(?:able|ed)",
+        r"no verdict",
+        r"incomparable",
+    ),
+    _comparative("half", True, r"halv(?:es|ed|ing)"),
+    _comparative("double", True, r"doubl(?:es|ed|ing)"),
+    _comparative(
+        "better",
+        True,
+        r"improv(?:e|es|ed|ing|ements?)",
+        r"out-?perform(?:s|ed|ing)?",
+        r"surpass(?:es|ed|ing)?",
+        r"beat(?:s|ing)?",
+        r"exceed(?:s|ed|ing)?",
+        r"superior",
+        r"enhanc(?:e|es|ed|ing|ements?)",
+        r"boost(?:s|ed|ing)?",
+        r"state[- ]of[- ]the[- ]art",
+        r"pareto[- ](?:improves|dominates|optimal)",
+        r"advances? (?:over|on)",
+    ),
+    _comparative("better", False, r"better", r"gain(?:s|ed)?", r"wins?", r"won"),
+    _comparative(
+        "worse",
+        True,
+        r"worsen(?:s|ed|ing)?",
+        r"degrad(?:e|es|ed|ing|ation)",
+        r"under-?perform(?:s|ed|ing)?",
+        r"deteriorat(?:e|es|ed|ing|ion)",
+        r"inferior",
+    ),
+    _comparative(
+        "worse", False, r"worse", r"hurt(?:s|ing)?", r"harm(?:s|ed|ing)?", r"cost(?:s|ing)?", r"suffer(?:s|ed|ing)?"
+    ),
+    _comparative(
+        "down",
+        True,
+        r"reduc(?:e|es|ed|ing|tions?)",
+        r"mitigat(?:e|es|ed|ing|ion)",
+        r"alleviat(?:e|es|ed|ing|ion)",
+        r"suppress(?:es|ed|ing|ion)?",
+        r"eliminat(?:e|es|ed|ing|ion)",
+        r"cut(?:s|ting)?",
+        r"diminish(?:es|ed|ing)?",
+        r"decreas(?:e|es|ed|ing)",
+    ),
+    _comparative(
+        "down",
+        False,
+        r"lower(?:s|ed|ing)?",
+        r"drop(?:s|ped|ping)?",
+        r"fall(?:s|ing|en)?",
+        r"fell",
+        r"below",
+        r"less",
+        r"fewer",
+        r"smaller",
+        r"shr(?:ink|inks|ank|unk|inking)",
+        r"los(?:e|es|t|ing)",
+        r"loss(?= of| in)",
+        r"declin(?:e|es|ed|ing)",
+    ),
+    _comparative("up", True, r"increas(?:e|es|ed|ing)"),
+    _comparative(
+        "up",
+        False,
+        r"rais(?:e|es|ed|ing)",
+        r"higher",
+        r"ris(?:e|es|ing|en)",
+        r"rose",
+        r"gr(?:ow|ows|ew|owing)",
+        r"above",
+        r"more",
+        r"larger",
+        r"greater",
+    ),
+    _comparative(
+        "same",
+        True,
+        r"maintain(?:s|ed|ing)?",
+        r"preserv(?:e|es|ed|ing|ation)",
+        r"retain(?:s|ed|ing)?",
+        r"compar(?:able|ably)",
+        r"(?:no|little) difference",
+        r"on par",
+        r"unchanged",
+        r"unaffected",
+        r"without (?:any |a )?(?:loss|sacrific\w+|degrad\w+|cost)",
+        r"at no cost",
+        r"no (?:loss|degradation|change)",
+        r"sacrificing (?:no|nothing)",
+    ),
+    _comparative(
+        "same",
+        False,
+        r"similar(?:ly)?",
+        r"equal(?:s|led|ly)?",
+        r"the same",
+        r"stable",
+        r"keeps?",
+        r"kept",
+        r"match(?:es|ed|ing)?",
+    ),
+    _comparative("most", False, r"highest", r"largest", r"greatest", r"most"),
+    _comparative("least", False, r"lowest", r"smallest", r"least"),
+    _comparative("better", False, r"best"),
+    _comparative("worse", False, r"worst"),
+)
+
+NEGATION = re.compile(
+    r"\b(?:not|no|never|neither|nor|without|cannot|fail(?:s|ed)? to|hardly|does ?n[o']t|did ?n[o']t|nothing"
+    r"|none|n[o']t)\b",
+    re.IGNORECASE,
+)
+# What is planned, asked or supposed is no claim about a result.
+SUPPOSED = re.compile(
+    r"\b(?:should|would|could|may|might|expect(?:s|ed|ing)?|hypothes[ie]\w+|predict(?:s|ed|ion|ions)?|whether|if|aim(?:s|ed)?"
+    r"|designed to|intended to|meant to|proposed to|supposed|suppose|hope(?:s|d)?|in order to|we (?:ask|test|try)|goal"
+    r"|question|future|next|promis(?:es|ing)|counts? only|no finding|is no gain|has to|must|means?"
+    r"|stand(?:s)? for|when(?:ever)?)\b|\?",
+    re.IGNORECASE,
+)
+OURS = re.compile(
+    r"\b(?:our|we|this (?:work|paper|method|approach|idea)|the (?:method|approach|idea|penalty|proposed|loss"
+    r"|variant)|proposed)\b",
+    re.IGNORECASE,
+)
+DROPPED = re.compile(
+    r"\b(?:drop(?:s|ped|ping)?|remov(?:e|es|ed|ing)|without|no longer|abandon(?:s|ed)?|instead of|lack(?:s|ed)?"
+    r"|left out"
+    r"|leaves? out|unlike|rather than|not|gave up|given up|absent|has no|had no|nor|neither|before|earlier"
+    r"|after|than)\b",
+    re.IGNORECASE,
+)

@@ -1,0 +1,75 @@
+"""What is looked at once a run is over: whether its result is its own, and whether all of the edit ran."""
+
+import json
+from pathlib import Path
+
+from agent.campaign import Campaign
+from agent.gates.changed import never_ran
+from agent.report.results import RunResult
+from agent.state import Run
+from agent.workspace import EXPERIMENT
+
+# Relative distance of two sets of weights that are the same up to rounding.
+SAME = 1e-4
+
+
+def idle_parts(campaign: Campaign, this: Run, lines: Path) -> list[str]:
+    """The changed parts of an edit that a whole run never reached, in words.
+
+    Args:
+        campaign: The campaign.
+        this: The run, trained.
+        lines: The report of `lab.traced`.
+    """
+    parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
+    try:
+        ran = set(json.loads(lines.read_text(encoding="utf-8"))["lines"])
+    except (OSError, ValueError, KeyError):
+        return ["it is not known which lines ran: the report is missing"]
+    return [str(region) for region in never_ran(parent, campaign.workspace.read(EXPERIMENT), ran)]
+
+
+def objections(campaign: Campaign, this: Run, result: RunResult) -> str:
+    """Why a score is not a result of the run's code; empty when it is.
+
+    Args:
+        campaign: The campaign.
+        this: The run.
+        result: What was read from its folder.
+    """
+    if result.training.get("sae") != result.weights:
+        return "the SAE that was scored is not the one that the run saved"
+    folder = campaign.workspace.run_dir(this.number)
+    others = {run.name: run for group in campaign.baselines.values() for run in group.runs}
+    for name, other in others.items():
+        ours, theirs = ((record.get("seed"), record.get("tokens")) for record in (result.training, other.training))
+        if ours == theirs and other.training.get("batches") != result.training.get("batches"):
+            return f"it was given other batches than {name}"
+    places = {name: campaign.workspace.run_dir(0) / name for name in others}
+    places |= {f"run_{run.number}": campaign.workspace.run_dir(run.number) for run in campaign.state.scored}
+    for name, place in places.items():
+        if same_weights(folder / "sae", place / "sae"):
+            return f"its SAE has the same weights as {name}"
+    return ""
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two saved SAEs hold the same tensors, up to rounding.
+
+    Args:
+        one: The folder of an SAE.
+        other: Another; one that is not there is not the same.
+    """
+    from safetensors.numpy import load_file
+
+    if not (other / "weights.safetensors").is_file():
+        return False
+    ours, theirs = (load_file(folder / "weights.safetensors") for folder in (one, other))
+    return ours.keys() == theirs.keys() and all(_near(ours[name], theirs[name]) for name in ours)
+
+
+def _near(ours: object, theirs: object) -> bool:
+    import numpy as np
+
+    one, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    return one.shape == other.shape and float(np.linalg.norm(one - other)) <= SAME * float(np.linalg.norm(other))

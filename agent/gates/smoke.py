@@ -1,0 +1,182 @@
+"""The smoke run: the real experiment on a few real batches, before a run is paid for; the model is told what it saw."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.local import Result, tail
+from agent.execute.runs import train
+from agent.files import sha256
+from agent.gates.changed import Region, never_ran
+from agent.state import Run
+from agent.workspace import EXPERIMENT, TEMPLATE
+
+STEPS = 24
+SAID = 1500
+REPORT = "smoke.json"
+# Frames of the traceback that are not the script's.
+RUNNER = re.compile(r'^  File "(<frozen runpy>|[^"\n]*/lab/(smoke|watch)\.py)".*\n(?:    .*\n)*', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Known:
+    """An earlier script: who it is, and its settings as Python writes them."""
+
+    name: str
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Smoked:
+    """What a smoke run showed.
+
+    Args:
+        reason: Why there will be no run; empty when there will.
+        output: The findings, or the end of the output, for the model.
+        weights: A hash of what each pass trained.
+        settings: The script's settings, as Python writes them.
+        later: Changed parts that did not run and may in the real run.
+        result: How the process ended.
+    """
+
+    reason: str
+    output: str
+    weights: list[str]
+    settings: dict[str, str]
+    later: list[Region]
+    result: Result
+
+
+def smoke(campaign: Campaign, this: Run) -> None:
+    """Try a run's newest edit on a few batches; what is found goes back to the model.
+
+    Args:
+        campaign: The campaign.
+        this: The run, its newest edit not yet started.
+    """
+    assert this.last is not None
+    folder = campaign.workspace.run_dir(this.number).with_name(f"run_{this.number}_smoke_{this.last.number}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    known = known_weights(campaign)
+    # What is mended is still the whole edit since the last code that worked.
+    parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
+    found = try_script(campaign, f"run {this.number}: smoke run", campaign.workspace.path, folder, parent, known)
+    seconds = round(found.result.seconds, 2)
+    if not found.reason:
+        shutil.rmtree(folder)
+        later = [str(region) for region in found.later]
+        kept = {"weights": found.weights, "settings": found.settings, "later": later}
+        campaign.record("smoked", run=this.number, seconds=seconds, **kept)
+        return
+    shutil.rmtree(folder / "sae", ignore_errors=True)
+    campaign.record(
+        "smoke_failed",
+        run=this.number,
+        attempt=this.last.number,
+        reason=found.reason,
+        output=found.output,
+        seconds=seconds,
+        kept=folder.name,
+    )
+    failed = this.smoke_failures + 1
+    campaign.screen.say(f"  run {this.number}: [yellow]not started[/yellow], {found.reason}")
+    if failed >= campaign.settings.smoke_tries:
+        campaign.record("given_up", run=this.number, reason=f"{failed} smoke runs failed, last: {found.reason}")
+
+
+def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, Known]) -> Smoked:
+    """Run `experiment.py` of a folder on a few batches, as it would be run for real.
+
+    Args:
+        campaign: Whose profile and device count.
+        what: The step, in words.
+        cwd: The folder with the script.
+        folder: Where it leaves what it makes.
+        parent: The script before the edit; empty when there was none.
+        known: Earlier scripts, by what they trained in their smoke runs.
+
+    Returns:
+        What was found.
+    """
+    report, limit = folder / REPORT, campaign.profile.limits.smoke_seconds
+    # Started as every run is, so that it is contained as every run is.
+    under, given = ["lab.smoke", "--report", str(report)], {"SAE_LAB_SMOKE_STEPS": str(STEPS)}
+    seed = campaign.profile.baselines.seeds[0]
+    result = train(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given)
+    read = _read(report)
+    if not result.ok or read is None or not read["finished"]:
+        reason = result.reason(limit) if not result.ok else "it left no report"
+        reason = f"the smoke run failed: {reason}"
+        said = "".join(f"- {line}\n" for line in read["findings"])[: SAID // 2] if read else ""
+        output = said + RUNNER.sub("", tail(result.log, 3 * SAID))[len(said) - SAID :]
+        return Smoked(reason, output, [], {}, [], result)
+    source = (cwd / EXPERIMENT).read_text(encoding="utf-8")
+    idle = never_ran(parent, source, set(read["lines"])) if parent else []
+    findings = read["findings"] + [str(region) for region in idle if not region.later]
+    later = [region for region in idle if region.later]
+    same = known.get(":".join(read["weights"]))
+    if same and not findings and not later and not _may_matter(read, same.settings):
+        findings = [f"the change has no effect: after the same batches the SAE is that of {same.name}, bit for bit"]
+    output = "\n".join(f"- {line}" for line in findings)
+    reason = "the smoke run found what a run would be wasted on" if findings else ""
+    return Smoked(reason, output[:SAID], read["weights"], read["settings"], later, result)
+
+
+def _may_matter(read: dict[str, Any], others: dict[str, str]) -> bool:
+    """Whether a setting differs that the script asks for: a threshold may matter only in a longer run."""
+    return any(others.get(name) != value for name, value in read["settings"].items() if name in read["reads"])
+
+
+def known_weights(campaign: Campaign) -> dict[str, Known]:
+    """What the template and every script that passed its smoke run trained there, to who they are."""
+    template = _of_template(campaign)
+    known = {":".join(template["weights"]): Known("the template (the baseline)", template["settings"])}
+    for other in campaign.state.runs:
+        for attempt in other.attempts:
+            if attempt.smoke:
+                before = Known(f"run_{other.number}", attempt.smoke["settings"])
+                known.setdefault(":".join(attempt.smoke["weights"]), before)
+    return known
+
+
+def _of_template(campaign: Campaign) -> dict[str, Any]:
+    """What the template's script trains in a smoke run; kept in the lab's cache."""
+    from lab.cache import entry
+
+    source = campaign.workspace.at(campaign.state.template, EXPERIMENT)
+    baselines = campaign.state.baselines or {}
+    given = campaign.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
+    lab = Path(TEMPLATE.parents[1] / "lab")
+    code = [sha256((lab / name).read_bytes()) for name in ("smoke.py", "sparse.py")]
+    key = {
+        "experiment": sha256(source),
+        "facts": baselines.get("conditions", {}).get("facts"),
+        "given": given,
+        "code": code,
+    }
+
+    def build(folder: Path) -> None:
+        (folder / EXPERIMENT).write_text(source, encoding="utf-8")
+        found = try_script(campaign, "smoke run of the template", folder, folder, "", {})
+        if found.reason:
+            raise AgentError(f"the template does not pass its own smoke run: {found.output}")
+        shutil.rmtree(folder / "sae", ignore_errors=True)
+        made = {"weights": found.weights, "settings": found.settings}
+        (folder / "smoked.json").write_text(json.dumps(made), encoding="utf-8")
+
+    smoked: dict[str, Any] = json.loads((entry("smoke", key, build) / "smoked.json").read_text(encoding="utf-8"))
+    return smoked
+
+
+def _read(report: Path) -> dict[str, Any] | None:
+    try:
+        read: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return read
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,262 @@
+"""Checks a campaign's folder against its own records: `python -m agent.verify RUN_DIR [--rescore]`.
+
+The ledger is a chain of hashes; it holds the hashes of every scored folder and names the git commits of every edit; the
+commits of the notes name the ledger's hash at that time. So what is changed, lost or made up afterwards shows, and is
+named. Nothing is written. Exit code 0: all is as it was; 1: something differs; 2: there is nothing to check.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.errors import AgentError
+from agent.files import sha256
+from agent.ledger import START
+from agent.seal import broken_seals
+
+ANCHOR = re.compile(r"^Ledger: (\d+) ([0-9a-f]{64})$", re.MULTILINE)
+TOLERANCE = 1e-4
+# What an event must have to be of use here.
+_NEEDED = {"sealed": ("folder", "files"), "scored": ("run", "sae"), "started": ("settings", "commit")}
+
+
+@dataclass
+class Records:
+    """What a ledger says, as far as it can be read.
+
+    Args:
+        lines: Its lines as they stand.
+        events: Kind and data of each line that can be read, in order, with its line's number from 1.
+        problems: What is wrong with the lines.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    events: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def sealed(self) -> dict[str, dict[str, str]]:
+        """Hashes by file, by folder; baselines that were made again replace those before."""
+        found: dict[str, dict[str, str]] = {}
+        for _, kind, data in self.events:
+            if kind == "baselines":
+                found = {name: files for name, files in found.items() if not name.startswith("run_0/")}
+            elif kind == "sealed":
+                found[data["folder"]] = data["files"]
+        return found
+
+
+def verify(folder: Path, rescore: bool = False) -> list[str]:
+    """What differs from the records of a campaign.
+
+    Args:
+        folder: The campaign's.
+        rescore: Whether every SAE is scored again, which takes as long as it did.
+
+    Returns:
+        A line for each difference; none when all is as it was.
+
+    Raises:
+        AgentError: The folder is not a campaign's.
+    """
+    ledger = folder / "ledger.jsonl"
+    if not ledger.is_file():
+        raise AgentError(f"{folder} has no ledger.jsonl: give a campaign's folder, one under runs/")
+    records = read_records(ledger)
+    sealed = records.sealed
+    scored = [data["run"] for _, kind, data in records.events if kind == "scored"]
+    unsealed = [f"run_{n}: scored, and no hash of it is in the ledger" for n in scored if f"run_{n}" not in sealed]
+    said = [*records.problems, *_history(folder, records), *broken_seals(folder, sealed), *unsealed]
+    said += _made_from_weights(folder, records)
+    if rescore:
+        said += _rescored(folder, records)
+    return said
+
+
+def read_records(ledger: Path) -> Records:
+    """Read a ledger line by line; one that is damaged does not hide the others.
+
+    Args:
+        ledger: The file.
+    """
+    text = ledger.read_bytes().decode("utf-8", errors="replace")
+    whole, _, torn = text.rpartition("\n")
+    records = Records(whole.split("\n") if whole else [])
+    previous, shift = START, -1
+    for number, line in enumerate(records.lines, 1):
+        try:
+            fields = json.loads(line)
+            place, before, kind, data = (fields[name] for name in ("n", "previous", "kind", "data"))
+            moved = place - number
+            if missing := [name for name in _NEEDED.get(kind, ()) if name not in data]:
+                raise KeyError(*missing)
+        except (ValueError, KeyError, TypeError):
+            records.problems.append(f"ledger.jsonl, line {number}: damaged")
+            previous = ""
+            continue
+        if previous and before != previous:
+            records.problems.append(
+                f"ledger.jsonl, line {number}: out of its chain, a line before it was changed or lost"
+            )
+        elif moved != shift:
+            records.problems.append(f"ledger.jsonl, line {number}: it says it is line {place + 1}")
+        shift = moved
+        previous = sha256(line)
+        records.events.append((number, kind, data))
+    if torn:
+        records.problems.append("ledger.jsonl: the last line is torn, as by a crash while it was written")
+    if not records.lines:
+        records.problems.append("ledger.jsonl: empty")
+    return records
+
+
+def _history(folder: Path, records: Records) -> list[str]:
+    """Whether the commits that the ledger names are there in their order, and the ledger is the one that they name."""
+    from git import Repo
+    from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
+
+    try:
+        with Repo(folder) as repo:
+            log = repo.git.log("--reverse", "--format=%H%x00%B%x01", "HEAD")
+            changed = repo.git.diff("--name-only", "HEAD", "--", "experiment.py", "plot.py", "idea.json").split()
+    except (GitCommandError, InvalidGitRepositoryError, NoSuchPathError, ValueError) as error:
+        return [f"git: the history cannot be read ({' '.join(str(error).split())[:100]})"]
+    commits = [part.strip().partition("\0") for part in log.split("\x01") if part.strip()]
+    places = {commit: place for place, (commit, _, _) in enumerate(commits)}
+    said, last = [f"{name}: differs from its last commit" for name in changed], -1
+    for number, kind, data in records.events:
+        commit = data.get("commit") if kind in ("started", "edited", "plot_edited") else None
+        if commit is None:
+            continue
+        if commit not in places:
+            said.append(f"git: commit {commit[:8]} of ledger line {number} ({kind}) is not in the history of HEAD")
+        elif places[commit] < last:
+            said.append(f"git: commit {commit[:8]} of ledger line {number} ({kind}) comes before the one it follows")
+        last = max(last, places.get(commit, -1))
+    for commit, _, message in commits:
+        for found in ANCHOR.finditer(message):
+            count = int(found[1])
+            if count > len(records.lines):
+                said.append(
+                    f"ledger.jsonl: {count - len(records.lines)} lines are gone that commit {commit[:8]} knew of"
+                )
+            elif sha256(records.lines[count - 1]) != found[2]:
+                said.append(f"ledger.jsonl, line {count}: not what commit {commit[:8]} recorded")
+    return said
+
+
+def _made_from_weights(folder: Path, records: Records) -> list[str]:
+    """Whether each result is that of the weights beside it."""
+    from lab import artifact
+    from lab.errors import LabError
+
+    scored = {f"run_{data['run']}": data["sae"] for _, kind, data in records.events if kind == "scored"}
+    said = []
+    for name, files in records.sealed.items():
+        place = folder / name
+        # A grid's scores come without weights, and what is missing was said.
+        if not any(file.startswith("sae/") for file in files) or not (place / "sae").is_dir():
+            continue
+        try:
+            weights = artifact.load(place / "sae").fingerprint
+        except LabError as error:
+            said.append(f"{name}: its weights cannot be read: {str(error)[:200]}")
+            continue
+        for file in ("results.json", "training.json"):
+            named = _named_weights(place / file)
+            if named != weights:
+                said.append(
+                    f"{name}/{file}: not of the weights beside it ({named or 'none named'}, they are {weights})"
+                )
+        if name in scored and scored[name] != weights:
+            said.append(f"{name}: the ledger recorded the score of other weights ({scored[name]}, they are {weights})")
+    return said
+
+
+def _named_weights(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["sae"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _rescored(folder: Path, records: Records) -> list[str]:
+    """Score every SAE again from its weights, beside the campaign, and compare."""
+    from agent.execute.local import run, tail
+    from agent.execute.surroundings import lab_command
+    from agent.models.keys import child_environment
+    from lab.cache import root
+
+    started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})
+    names = [name for name in records.sealed if (folder / name / "sae").is_dir()]
+    said: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="sae-verify-") as scratch:
+        copies = {name: Path(scratch) / name.replace("/", "_") for name in names}
+        for name, copy in copies.items():
+            shutil.copytree(folder / name / "sae", copy / "sae")
+        for name, copy in copies.items():
+            old = _entries(folder / name / "results.json")
+            arguments = [str(copy), "--evals", ",".join(old)]
+            for option in ("profile", "device"):
+                if value := started["settings"].get(option):
+                    arguments += [f"--{option}", value]
+            env = child_environment({"SAE_LAB_CACHE": str(root()), "OMP_WAIT_POLICY": "PASSIVE"})
+            log = Path(scratch) / f"{copy.name}.log"
+            result = run(lab_command("lab.evaluate", *arguments), cwd=copy, env=env, log=log, seconds=3600)
+            if not result.ok:
+                said.append(f"{name}: it can't be scored again: {(tail(log).splitlines() or ['no output'])[-1]}")
+                continue
+            said += _compared(name, old, _entries(copy / "results.json"))
+    return said
+
+
+def _compared(name: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    said = []
+    for evaluation, entry in old.items():
+        again = new.get(evaluation, {"key": None, "metrics": {}})
+        if again["key"] != entry["key"]:
+            said.append(f"{name}: {evaluation} was scored under other conditions, so the scores cannot be compared")
+            continue
+        for metric, score in entry["metrics"].items():
+            before, now = score["value"], again["metrics"].get(metric, {"value": None})["value"]
+            same = before == now if before is None or now is None else abs(before - now) <= TOLERANCE * max(1, abs(now))
+            if not same:
+                said.append(f"{name}: {evaluation}.{metric} says {before}, the weights score {now}")
+    return said
+
+
+def _entries(results: Path) -> dict[str, Any]:
+    try:
+        entries: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))["entries"]
+        return entries
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agent.verify", description="Check a campaign's folder against its own records."
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="a campaign's folder, one under runs/")
+    parser.add_argument("--rescore", action="store_true", help="also score every SAE again and compare")
+    options = parser.parse_args(argv)
+    try:
+        said = verify(options.folder.resolve(), options.rescore)
+    except AgentError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    for line in said:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{len(said)} differences\n" if said else "all is as it was recorded\n")
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The numbers of a paper: what its references show, where each comes from, and the appendix that they link to."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agent.audit.document import make_document
+from agent.audit.evidence import Evidence
+from agent.errors import AgentError
+from agent.expressions import parse_expression
+from agent.report.results import RunResult, Value, shown, shown_spread
+
+
+@dataclass(frozen=True)
+class Number:
+    """One reference and what is shown for it.
+
+    Args:
+        reference: As the paper has it, `\\res{run_3}{core.l0}` or `\\num{...}`.
+        value: The number behind it.
+        shown: What the paper shows, in TeX.
+        sources: The runs and baselines that it comes from.
+        seeds: Their seeds.
+        weights: The hashes of the SAEs that were scored.
+        evaluators: The hashes of the evaluators.
+    """
+
+    reference: str
+    value: float
+    shown: str
+    sources: list[str]
+    seeds: list[int]
+    weights: list[str]
+    evaluators: list[str]
+
+
+def numbers_of(text: str, evidence: Evidence) -> list[Number]:
+    """The numbers that a paper refers to, each once; references that lead nowhere are left to the audit.
+
+    Args:
+        text: The paper's source.
+        evidence: The campaign.
+    """
+    found: dict[str, Number] = {}
+    for held in make_document(text, "tex", Path("paper.tex")).held:
+        try:
+            expression = parse_expression(held.expression)
+            value = expression.value(evidence.lookup)
+        except AgentError:
+            continue
+        term = expression.terms[0]
+        own = evidence.lookup(term.source, term.metric)
+        text_shown = in_tex(own) if held.plain and own else _plain_in_tex(value)
+        sources = list(dict.fromkeys(one.source for one in expression.terms))
+        evaluations = {one.metric.partition(".")[0] for one in expression.terms}
+        results = [result for source in sources for result in results_of(source, evidence)]
+        found[held.written] = Number(
+            held.written,
+            value,
+            text_shown,
+            sources,
+            sorted({int(result.training["seed"]) for result in results if "seed" in result.training}),
+            [result.weights for result in results],
+            sorted({str(r.evaluator[name]["evaluator"]) for r in results for name in evaluations & set(r.evaluator)}),
+        )
+    return list(found.values())
+
+
+def results_of(source: str, evidence: Evidence) -> list[RunResult]:
+    """The results behind a source: one for a run, one a seed for a baseline."""
+    if source in evidence.runs:
+        return [evidence.runs[source]]
+    groups = {**evidence.groups, **evidence.fresh}
+    if source in groups:
+        return list(groups[source].runs)
+    return [run for group in evidence.groups.values() for run in group.runs if run.name == source]
+
+
+def in_tex(value: Value) -> str:
+    """A score as a paper shows it: sensible digits, and the spread over seeds where there is one."""
+    text = f"{value.value:g}" if value.given else shown(value.value)
+    if value.sd and value.n > 1:
+        return f"{_power(text)} $\\pm$ {_power(shown_spread(value.sd, value.value))}"
+    return _power(text)
+
+
+def _plain_in_tex(value: float) -> str:
+    """A computed number at three digits: what it is computed from has four."""
+    return _power(f"{value:#.3g}".rstrip("."))
+
+
+def _power(text: str) -> str:
+    mantissa, _, exponent = text.partition("e")
+    text = f"${mantissa} \\times 10^{{{int(exponent)}}}$" if exponent else mantissa.replace(",", "{,}")
+    return f"$-${text[1:]}" if text.startswith("-") else text
+
+
+def write_numbers(folder: Path, numbers: list[Number]) -> None:
+    """Write `numbers.tex`, which LaTeX reads, and `numbers.json`, which says where each comes from."""
+    from agent.files import write_atomically
+
+    lines = ["% Made from results; edits are overwritten."]
+    for number in numbers:
+        name = re.sub(r"\s+", " ", number.reference)
+        inner = re.findall(r"\{([^{}]*)\}", name)
+        key = "res@" + "@".join(inner) if name.startswith("\\res") else f"num@{inner[0]}"
+        lines.append(f"\\saenumber{{\\detokenize{{{key}}}}}{{\\detokenize{{{number.sources[0]}}}}}{{{number.shown}}}")
+    write_atomically(folder / "numbers.tex", "\n".join(lines) + "\n")
+    data = json.dumps([asdict(number) for number in numbers], indent=1, ensure_ascii=False)
+    write_atomically(folder / "numbers.json", data + "\n")
+
+
+def appendix(evidence: Evidence, names: list[str]) -> str:
+    """The appendix in TeX: run, seed, weights, evaluators and a few scores of everything that was run.
+
+    Args:
+        evidence: The campaign.
+        names: The metrics to show.
+    """
+    rows = []
+    for group in (*evidence.groups.values(), *evidence.fresh.values()):
+        for place, result in enumerate(group.runs):
+            label = escaped(result.name)
+            anchor = f"\\saesource{{{group.name}}}{{{label}}}" if not place else label
+            rows.append(f"\\saesource{{{result.name}}}{{}}{anchor} & {_provenance(result)} \\\\")
+    for name, status in evidence.statuses.items():
+        run = evidence.runs.get(name)
+        provenance = _provenance(run) if run else f"--- & {status} & ---"
+        rows.append(f"\\saesource{{{name}}}{{{escaped(name)}}} & {provenance} \\\\")
+    return "\n".join(
+        [
+            "\\section{Where each number comes from}",
+            "\\label{app:runs}",
+            "Every number in this paper links here. Weights and evaluators are named by their hashes.",
+            "\\begin{longtable}{llll}",
+            "\\toprule run & seed & weights & evaluators \\\\ \\midrule \\endhead",
+            *rows,
+            "\\bottomrule",
+            "\\end{longtable}",
+            "Scores with their verdicts beside the baseline; $\\sim$ is within noise.",
+            *_scores(evidence, names),
+            "",
+        ]
+    )
+
+
+def _provenance(result: RunResult) -> str:
+    evaluators = ", ".join(f"{escaped(n)} {str(key['evaluator'])[:12]}" for n, key in result.evaluator.items())
+    return f"{result.training.get('seed', '---')} & \\texttt{{{result.weights[:16]}}} & {evaluators}"
+
+
+def _scores(evidence: Evidence, names: list[str]) -> list[str]:
+    sources = [*evidence.groups, *evidence.runs]
+    lines = [
+        f"\\begin{{longtable}}{{l{'r' * len(names)}}}",
+        "\\toprule run & " + " & ".join(escaped(name.partition(".")[2].removeprefix("mean_")) for name in names),
+        "\\\\ \\midrule \\endhead",
+    ]
+    for source in sources:
+        cells = [_score(source, name, evidence) for name in names]
+        lines.append(" & ".join([escaped(source), *cells]) + " \\\\")
+    return [*lines, "\\bottomrule", "\\end{longtable}"]
+
+
+def _score(source: str, name: str, evidence: Evidence) -> str:
+    """A score, and for a run the verdict beside its baseline."""
+    value = evidence.lookup(source, name)
+    if value is None:
+        return "---"
+    if source not in evidence.runs:
+        return in_tex(value)
+    verdict = evidence.judge(source, name, evidence.base_of(source)).verdict
+    said = "$\\sim$" if verdict == "within noise" else verdict
+    return f"{in_tex(value)}, {said}"
+
+
+def escaped(text: str) -> str:
+    """Text as TeX shows it."""
+    special = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    return re.sub(r"[#$%&_{}\\~^]", lambda found: special.get(found[0], f"\\{found[0]}"), text)

@@ -1,0 +1,174 @@
+"""From a campaign to a paper: write, make, audit, compile, mend, review."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from agent.audit.evidence import gather
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.sandbox import Sandbox
+from agent.files import write_atomically
+from agent.idea import IDEAS
+from agent.models import make_model
+from agent.models.base import Model
+from agent.models.budget import Budget
+from agent.prompt import ARROWS, render
+from agent.report.tables import brief, detail, one_line_table
+from agent.screen import Screen
+from agent.workspace import EXPERIMENT, Workspace
+from agent.writeup.citations import Library
+from agent.writeup.draft import Writer
+from agent.writeup.html import write_html
+from agent.writeup.latex import INSTALL, Problem, compile_paper, has_latex, run_chktex
+from agent.writeup.numbers import numbers_of
+from agent.writeup.outline import is_null, sections
+from agent.writeup.paper import Paper
+from agent.writeup.review import review
+
+MENDS = 5
+DIFF_SHOWN = 4000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for.
+
+    Args:
+        run: The campaign's folder.
+        writeups: The folder that papers are made in.
+        model: As `--model`.
+        compile: Whether a PDF is made.
+        citations: Where works are searched: nothing, `openalex`, or an address.
+        budget_usd: A stop on the dollars.
+    """
+
+    run: Path
+    writeups: Path
+    model: str = "auto"
+    compile: bool = True
+    citations: str = ""
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of it.
+
+    Args:
+        made: The files for the reader.
+        left: The faults that are left; a paper that has some is not done.
+        remark: A line for the user.
+    """
+
+    made: tuple[Path, ...]
+    left: tuple[str, ...]
+    remark: str
+
+
+def write_paper(options: Options, say: Callable[[str], None]) -> Done:
+    """Write a paper about a campaign; started again, it goes on where it was.
+
+    Args:
+        options: What was asked for.
+        say: Told what is going on, a line at a time.
+
+    Returns:
+        What was made, and what is wrong with it.
+
+    Raises:
+        AgentError: The campaign cannot be read or has no scored run, or the model gives no answer.
+    """
+    campaign = Campaign(Workspace(options.run), Screen("quiet"), Path.cwd())
+    evidence = gather(campaign)
+    if not evidence.runs:
+        raise AgentError(f"{options.run} has no scored run, so there is nothing to write about; resume the campaign")
+    null = is_null(evidence)
+    day = datetime.fromisoformat(campaign.workspace.ledger.events[-1].time).strftime("%d %B %Y").lstrip("0")
+    paper = Paper(options.writeups / campaign.workspace.path.name, evidence, sections(null), day, brief(campaign), null)
+    paper.prepare()
+    model = _model(options, campaign, paper)
+    library = None
+    if options.citations:
+        library = Library(paper.folder, "" if options.citations == "openalex" else options.citations)
+    writer = Writer(paper, model, _system(campaign, paper, null), _code(campaign), library, say)
+    writer.write()
+    compiles = options.compile and has_latex()
+    left = _mend(writer, campaign.sandbox if compiles else None)
+    text = paper.make()
+    write_html(paper, numbers_of(text, evidence), paper.folder / "paper.html")
+    reviewed = review(text, model, paper.folder / "review.json")
+    if reviewed is None:
+        left += ["the review has not the fixed form"]
+    made = [paper.folder / name for name in ("paper.pdf", "paper.tex", "paper.html", "review.json")]
+    remark = "" if compiles or not options.compile else INSTALL
+    return Done(tuple(path for path in made if path.is_file()), tuple(left), remark)
+
+
+def _mend(writer: Writer, sandbox: Sandbox | None) -> list[str]:
+    """Audit and compile; what is found goes back to the model, a few times; returns what is left.
+
+    Without a sandbox nothing is compiled.
+    """
+    paper = writer.paper
+    for mended in range(MENDS + 1):
+        paper.make()
+        report = paper.audit_whole()
+        write_atomically(paper.folder / "audit.json", json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
+        problems: list[Problem] = run_chktex(paper.folder, sandbox) if sandbox else []
+        # LaTeX stops at the first error; what the audit sees is mended first.
+        if sandbox and report.clean and not problems:
+            problems = compile_paper(paper.folder, sandbox)
+        found = paper.by_section(report, problems)
+        if not found or mended == MENDS:
+            return [f"{name}: {line}" for name, lines in found.items() for line in lines]
+        for section in paper.sections:
+            if section.name in found:
+                writer.turn(section, "mend", "\n".join(f"- {line}" for line in found[section.name]))
+    return []
+
+
+def _model(options: Options, campaign: Campaign, paper: Paper) -> Model:
+    spec = options.model
+    if spec == "script":
+        script = IDEAS / f"{campaign.idea.Name}.writeup.jsonl"
+        if not script.is_file():
+            raise AgentError(f"the idea {campaign.idea.Name} has no scripted paper ({script}); give another --model")
+        spec = f"replay:{script}"
+    if spec == "auto" and not campaign.settings.model.startswith("replay:"):
+        spec = campaign.settings.model
+    budget = Budget(options.budget_usd, None)
+    return make_model(spec, transcript=paper.folder / "transcript.jsonl", budget=budget, start=0, root=campaign.root)
+
+
+def _system(campaign: Campaign, paper: Paper, null: bool) -> Callable[[], str]:
+    """The fixed part of the prompts; only what may be cited can grow."""
+    table = one_line_table(campaign, campaign.state.runs)
+    details = "\n\n".join(detail(campaign, run) for run in campaign.state.scored)
+    figures = ", ".join(f"figures/{name}" for name in paper.figures) or "none"
+
+    def made() -> str:
+        return render(
+            "writeup_system.md.j2",
+            idea=campaign.idea,
+            arrows=ARROWS,
+            table=table,
+            details=details,
+            keys=", ".join(paper.bibliography),
+            figures=figures,
+            null=null,
+        )
+
+    return made
+
+
+def _code(campaign: Campaign) -> str:
+    """What each scored run changed, against the code it started from."""
+    parts = []
+    for run in campaign.state.scored:
+        if run.last:
+            diff = campaign.workspace.diff(run.attempts[0].parent, run.last.commit, (EXPERIMENT,))
+            parts.append(f"run_{run.number}: {run.last.change}\n```diff\n{diff[:DIFF_SHOWN]}\n```")
+    return "\n\n".join(parts)

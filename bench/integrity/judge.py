@@ -1,0 +1,158 @@
+"""Takes a reply through a real campaign: proposed, tried, trained, scored, compared, and says where it was stopped."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.campaign import Campaign
+from agent.execute.baselines import make_baselines
+from agent.execute.runs import execute, score
+from agent.gates.canonical import code_key
+from agent.gates.protect import breaches
+from agent.gates.smoke import smoke
+from agent.idea import parse_idea
+from agent.models.base import Reply, Request
+from agent.propose import propose
+from agent.report.judged import comparison_of
+from agent.report.plots import edit_plots, make_plots
+from agent.screen import Screen
+from agent.seal import broken_seals, seal_results
+from agent.settings import Settings
+from agent.state import Run
+from agent.workspace import EXPERIMENT, TEMPLATE, Workspace
+from bench.integrity.cases import FOLDER, Case, Outcome, read_case
+
+_IDEA = {
+    "Name": "integrity",
+    "Title": "Integrity",
+    "Experiment": "-",
+    "Technical_Details": "-",
+    "Implementation_Plan": "-",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a case.
+
+    Args:
+        case: the case.
+        outcome: where it was stopped; `kept` when nothing stopped it.
+        why: the first line of the reason.
+        seconds: time of each step that it took.
+    """
+
+    case: Case
+    outcome: Outcome
+    why: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Says:
+    """A model that gives one reply."""
+
+    text: str
+    name: str = "bench"
+
+    def ask(self, request: Request) -> Reply:
+        """The reply, whatever is asked."""
+        return Reply(self.text, call=1)
+
+
+def make_base(folder: Path, profile: Path) -> Path:
+    """A campaign with its baselines and one scored run, from which every case starts.
+
+    Args:
+        folder: where it is made.
+        profile: the lab's profile.
+
+    Returns:
+        The campaign's folder.
+    """
+    # A single failure ends a run here: what a model would do next is not the question.
+    settings = Settings(profile=str(profile), model="bench", attempts=1, smoke_tries=1, format_tries=1)
+    workspace = Workspace.create(parse_idea(_IDEA, "bench"), settings.model_dump(mode="json"), folder)
+    campaign = _campaign(workspace.path)
+    make_baselines(campaign)
+    seal_results(campaign)
+    verdict = _run(campaign, read_case(FOLDER / "before.txt"))
+    if verdict.outcome != "kept":
+        raise RuntimeError(f"the run that is there already was stopped: {verdict.why}")
+    return workspace.path
+
+
+def judge(case: Case, base: Path, folder: Path) -> Verdict:
+    """Take a case through a copy of a campaign.
+
+    Args:
+        case: the case.
+        base: the campaign of `make_base`.
+        folder: where the copy goes; it is removed afterwards.
+    """
+    place = folder / case.file
+    shutil.copytree(base, place)
+    try:
+        campaign = _campaign(place)
+        return _plots(campaign, case) if case.plots else _run(campaign, case)
+    finally:
+        shutil.rmtree(place)
+
+
+def static_seconds() -> float:
+    """Time that a reply's reading takes: the protected parts, and the normal form."""
+    source = (TEMPLATE / EXPERIMENT).read_text(encoding="utf-8")
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        breaches(source)
+        code_key(source)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _campaign(place: Path) -> Campaign:
+    return Campaign(Workspace(place), Screen("quiet"), place)
+
+
+def _run(campaign: Campaign, case: Case) -> Verdict:
+    campaign.model = _Says(case.reply)
+    number, seconds = len(campaign.state.runs) + 1, {}
+    steps = {"propose": propose, "smoke": smoke, "train": execute, "score": score}
+    for name, step in steps.items():
+        began = time.perf_counter()
+        step(campaign, campaign.state.open_run or Run(number))
+        seconds[name] = round(time.perf_counter() - began, 3)
+        now = campaign.state.runs[number - 1]
+        if now.refusals and now.last is None:
+            return Verdict(case, "refused", now.refusals[-1].feedback, seconds)
+        if now.last and now.last.failure:
+            said = now.last.failure
+            outcome: Outcome = "smoke" if said.get("smoke") else "flagged"
+            return Verdict(case, outcome, f"{said['reason']}\n{said['output']}", seconds)
+    began = time.perf_counter()
+    seal_results(campaign)
+    seconds["seal"] = round(time.perf_counter() - began, 3)
+    comparison = comparison_of(campaign, campaign.state.runs[number - 1])
+    if not comparison.comparable:
+        reasons = ", ".join(str(confound) for confound in comparison.confounds if confound.blocks)
+        return Verdict(case, "flagged", f"not comparable: {reasons}", seconds)
+    return _sealed(campaign, case, seconds)
+
+
+def _plots(campaign: Campaign, case: Case) -> Verdict:
+    campaign.record("ended", reason="the model said ALL_COMPLETED", analysis="", call=1)
+    campaign.model = _Says(case.reply)
+    edit_plots(campaign)
+    if campaign.state.plot_refusals:
+        return Verdict(case, "refused", campaign.state.plot_refusals[-1].feedback)
+    make_plots(campaign)
+    return _sealed(campaign, case, {})
+
+
+def _sealed(campaign: Campaign, case: Case, seconds: dict[str, float]) -> Verdict:
+    broken = broken_seals(campaign.workspace.path, campaign.state.sealed)
+    return Verdict(case, "flagged" if broken else "kept", "; ".join(broken), seconds)

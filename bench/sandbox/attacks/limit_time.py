@@ -1,0 +1,6 @@
+"""Take more time than is allowed."""
+#: passes time
+
+import time
+
+time.sleep(0.8)

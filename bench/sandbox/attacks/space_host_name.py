@@ -1,0 +1,6 @@
+"""Rename the machine."""
+#: root
+
+import socket
+
+socket.sethostname(socket.gethostname())

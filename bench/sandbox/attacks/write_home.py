@@ -1,0 +1,5 @@
+"""Change a file in the user's home."""
+
+import os
+
+open(os.environ["SECRET"], "a").write("changed")

@@ -1,0 +1,5 @@
+"""Change one's own code after it was checked."""
+
+import os
+
+open(os.environ["EXPERIMENT"], "a").write("# changed")

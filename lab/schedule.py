@@ -1,0 +1,47 @@
+"""Which steps of a run are done: all, the first ones in a short trial, a few in a smoke run (`lab.smoke`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.errors import LabError
+
+STEPS = "SAE_LAB_SMOKE_STEPS"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of a run.
+
+    Args:
+        steps: how many the run is told it has.
+        numbers: those that are handed out, rising.
+    """
+
+    steps: int
+    numbers: Sequence[int]
+
+
+def schedule(steps: int, most: int = 0, smoke: str = "") -> Schedule:
+    """The steps that are done, of a profile's number.
+
+    Args:
+        steps: the profile's number.
+        most: the run ends after so many; 0 for all.
+        smoke: what SAE_LAB_SMOKE_STEPS says: a number, for a whole run with its schedule compressed into so few steps,
+            or the numbers of single steps of the real run, with commas between.
+
+    Raises:
+        LabError: what is given is no number, or is not below the number of steps.
+    """
+    numbers = [part for part in smoke.split(",") if part]
+    if not all(part.isdecimal() for part in numbers):
+        raise LabError(f"{STEPS} must be a number of steps, or numbers with commas between, not {smoke!r}")
+    if "," not in smoke:
+        fewest = min(count for count in (steps, most, int(smoke or 0)) if count)
+        return Schedule(fewest, range(fewest))
+    chosen = sorted(set(map(int, numbers)))
+    if not chosen or chosen[-1] >= steps:
+        raise LabError(f"{STEPS} must name steps below {steps}, not {smoke!r}")
+    return Schedule(steps, chosen)

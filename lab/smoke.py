@@ -1,0 +1,228 @@
+"""A smoke run: an experiment's script as it is, on a few real batches, watched.
+
+    python -P -m lab.smoke --report FILE SCRIPT --out_dir=DIR
+
+runs SCRIPT twice: as a whole run with its schedule compressed into SAE_LAB_SMOKE_STEPS steps, so that what depends on
+the share of training is reached, and on single steps of the real run, so that what depends on a step's number is. The
+report says what was wrong, which lines ran, and a hash of what came out of each pass: two scripts with the same hashes
+train the same SAE. The script can't tell: what it asks the lab for is what it gets in a real run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import hashlib
+import os
+import resource
+import runpy
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import cache
+from lab.schedule import STEPS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lab.training import Batch, Run
+    from lab.watch import Watch
+
+_DENSE = 4  # single steps at the start, before the numbers get round
+_ROUND = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000)
+_MOST = 32
+_VARIED_ROWS = 1e-6
+
+
+class _Enough(BaseException):
+    """Ends the second pass where the SAE would be saved: what follows was done in the first."""
+
+
+class Smoke:
+    """Looks on during the passes (`lab.observer`), and says what it saw.
+
+    Args:
+        script: the experiment.
+        watch: notes what goes wrong in training.
+    """
+
+    def __init__(self, script: Path, watch: Watch) -> None:
+        self.script = script
+        self.watch = watch
+        self.run: Run | None = None
+        self.weights: list[str] = []
+        self.settings: dict[str, Any] = {}
+        self.reads: set[str] = set()
+        self.saved = False
+
+    def started(self, run: Run) -> None:
+        """A pass begins."""
+        if self.run is not None and not self.saved:
+            self.watch.findings.setdefault("start() was called twice: a run begins once")
+        self.run = run
+        self.watch.__enter__()
+
+    def configured(self, config: Any) -> None:
+        """Settings are complete: note which of them are asked for from now on."""
+        names = {item.name for item in dataclasses.fields(config)}
+        self.settings = {name: getattr(config, name) for name in names}
+        reads, kind = self.reads, type(config)
+
+        def noting(this: Any, name: str) -> Any:
+            if name in names:
+                reads.add(name)
+            return object.__getattribute__(this, name)
+
+        watched = type(kind.__name__, (kind,), {"__slots__": (), "__getattribute__": noting})
+        object.__setattr__(config, "__class__", watched)
+
+    def batch(self, batch: Batch) -> None:
+        """A batch is about to be handed out."""
+        self.watch.next_batch(batch.step)
+
+    def exhausted(self) -> None:
+        """All batches were handed out."""
+        self.watch.exhausted()
+
+    def logged(self, values: dict[str, Any]) -> None:
+        """Values of a step were noted."""
+        self.watch.logged(values)
+
+    def saving(self, module: nn.Module) -> None:
+        """The SAE of a pass is done: its weights say whether another script trains the same one."""
+        self.watch.__exit__(None, None, None)
+        if self.saved:
+            self.weights.append(_hash(module))
+            raise _Enough
+        self.saved = True
+
+    def look_at_artifact(self, folder: Path) -> None:
+        """Read the saved SAE as the scoring would, and check that it depends on what it is given."""
+        from lab import artifact
+
+        assert self.run is not None
+        sae = artifact.load(folder)
+        self.weights.append(sae.fingerprint)
+        latents = sae.encode(self.run._sample_acts())
+        if latents.shape[0] > 1 and float((latents - latents[:1]).abs().max()) <= _VARIED_ROWS:
+            self.watch.findings.setdefault("the saved SAE gives the same latents whatever activations it reads")
+
+
+def smoke(script: Path, out_dir: Path, report: Path) -> None:
+    """Run a script twice on few batches and write what was seen.
+
+    Args:
+        script: the experiment.
+        out_dir: where it saves its SAE.
+        report: the JSON file that is written, also when the script ends by an error, which is raised.
+    """
+    import coverage
+    import torch
+
+    from lab.observer import OBSERVER
+    from lab.watch import Watch
+
+    began = time.monotonic()
+    # On a GPU sums in another order would give other weights every time; the warning would be the user's, not ours.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    path = str(script.resolve())
+    watch = Watch(path)
+    seen = Smoke(script, watch)
+    OBSERVER.set(seen)
+    lines = coverage.Coverage(data_file=None, config_file=False, include=[path], messages=False)
+    lines.start()
+    finished = False
+    try:
+        _execute(path, out_dir)
+        if seen.run is not None and seen.saved:
+            seen.look_at_artifact(out_dir / "sae")
+            os.environ[STEPS] = _single_steps(script, seen.run.profile.training.steps)
+            try:
+                _execute(path, out_dir)
+            except _Enough:
+                pass
+        finished = True
+    finally:
+        lines.stop()
+        watch.close()
+        _write(report, seen, sorted(lines.get_data().lines(path) or ()), finished, time.monotonic() - began)
+
+
+def _execute(path: str, out_dir: Path) -> None:
+    sys.argv = [path, f"--out_dir={out_dir}"]
+    runpy.run_path(path, run_name="__main__")
+
+
+def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds: float) -> None:
+    findings = list(seen.watch.findings)
+    if finished and seen.run is None:
+        findings.append("the script never called start(): the lab gives it its data there")
+    elif finished and not seen.saved:
+        findings.append("no SAE was saved: main() has to call run.save(...)")
+    memory = _memory_gb()
+    if seen.run is not None and memory > seen.run.profile.limits.run_memory_gb:
+        limit = seen.run.profile.limits.run_memory_gb
+        findings.append(f"it took {memory:.1f} GB of memory, and the limit is {limit:g} GB")
+    cache.write_json(
+        report,
+        {
+            "finished": finished,
+            "findings": findings,
+            "lines": lines,
+            "weights": seen.weights,
+            "settings": {name: repr(value) for name, value in sorted(seen.settings.items())},
+            "reads": sorted(seen.reads),
+            "memory_gb": round(memory, 2),
+            "seconds": round(seconds, 2),
+        },
+    )
+
+
+def _single_steps(script: Path, steps: int) -> str:
+    """Which steps of the real run are tried: its start and end, round numbers, and the numbers in the script."""
+    numbers = {
+        node.value
+        for node in ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and type(node.value) is int
+    }
+    named = sorted(step for number in numbers if number > 1 for step in (number - 1, number, number + 1))
+    wanted = [*range(_DENSE), steps - 2, steps - 1, *_ROUND, *named]
+    chosen = list(dict.fromkeys(step for step in wanted if 0 <= step < steps))[:_MOST]
+    return ",".join(map(str, sorted(chosen))) + ","
+
+
+def _hash(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _memory_gb() -> float:
+    """The most this process has held: on the GPU where one is used, else in memory."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, but bytes on macOS
+    return size / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lab.smoke", description="Try an experiment on a few real batches.")
+    parser.add_argument("script", type=Path, help="the experiment, as python would run it")
+    parser.add_argument("--out_dir", type=Path, required=True, help="where the script saves its SAE")
+    parser.add_argument("--report", type=Path, required=True, help="the JSON file that says what was seen")
+    options = parser.parse_args(arguments)
+    smoke(options.script, options.out_dir, options.report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

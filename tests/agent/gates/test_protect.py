@@ -1,0 +1,99 @@
+"""What an edited file may not do is named with its line; what research needs passes."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.gates.protect import breaches, explain
+
+TEMPLATE = Path(__file__).parents[3] / "templates" / "sae_experiment"
+REFUSED = """\
+import os
+import lab.training
+from lab import training
+from lab.training import open_store
+from lab.corpus import Corpus
+from numpy import load
+torch.manual_seed(3)
+seeded = torch.manual_seed
+np.random.seed(3)
+g = torch.Generator().manual_seed(1)
+g = np.random.default_rng(0)
+sys.modules["lab"] = 1
+warnings.sys.exit()
+F.relu = g
+type(run).save = g
+run.steps = 10
+step.batch.acts = g
+run._store
+open("x")
+torch.load("x")
+getattr(run, name)
+getattr(run, "_store")
+vars(run)
+object.__setattr__(run, "steps", 1)
+run.log(1, explained_variance=0.99)
+torch.hub.load("a", "b")
+Path("x").write_text("y")
+"""
+IMPORTS = "import sys, warnings, torch\nimport numpy as np\nimport torch.nn.functional as F\n"
+ALLOWED = """\
+from lab import sparse
+from lab.training import Batch, Run, start
+from scipy.special import erf
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.checkpoint import checkpoint
+torch.backends.cudnn.benchmark = True
+g = torch.Generator(device=run.device).manual_seed(run.seed)
+g.manual_seed(run.seed)
+rng = np.random.default_rng(run.seed)
+self_made.threshold = 3
+state = sae.state_dict()
+sae.load_state_dict(state)
+getattr(cfg, "k", 3)
+torch._foreach_mul_(grads, 2.0)
+run.log(1, loss=loss, lr=cfg.lr)
+sae.W_dec.data[dead] = 0
+if __name__ == "__main__": run.save(sae, "topk")
+type(sae).__name__
+optimizer.param_groups[0]["lr"] = 0.1
+"""
+
+
+@pytest.mark.parametrize("line", REFUSED.splitlines())
+def test_a_breach_is_named_with_its_line(line):
+    found = breaches(IMPORTS + line)
+    assert found, line
+    assert {breach.line for breach in found} == {4}
+
+
+@pytest.mark.parametrize("line", ALLOWED.splitlines())
+def test_research_is_not_stopped(line):
+    assert breaches(IMPORTS + line) == []
+
+
+def test_the_template_passes():
+    assert breaches((TEMPLATE / "experiment.py").read_text()) == []
+    assert breaches((TEMPLATE / "plot.py").read_text(), plots=True) == []
+
+
+def test_methods_reach_their_own_parts_and_nobody_elses():
+    own = "class A:\n    def f(self):\n        return self._x\n"
+    assert breaches(own) == []
+    assert breaches("def f(self):\n    return self._x\n")
+    assert breaches("class A:\n    def f(self, self2):\n        return self2._x\n")
+    assert breaches(own + "A.f(run)\n")
+    assert breaches("class A(Run):\n    def f(self):\n        return self._store\n")
+
+
+def test_plots_may_read_and_draw_but_not_delete():
+    assert breaches("from pathlib import Path\nPath('figures').mkdir()\nopen('x').read()", plots=True) == []
+    assert breaches("from pathlib import Path\nPath('run_1').unlink()", plots=True)
+    assert breaches("import shutil", plots=True)
+
+
+def test_the_explanation_is_short():
+    text = explain("experiment.py", breaches("\n".join(f"open({n})" for n in range(50))))
+    assert len(text) < 1500
+    assert "line 1:" in text
+    assert "42 more" in text

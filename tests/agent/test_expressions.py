@@ -1,0 +1,81 @@
+"""Arithmetic over references: what it computes, and what it refuses."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import AgentError
+from agent.expressions import parse_expression
+from agent.report.results import Value
+
+VALUES = {("run_1", "core.l0"): 24.0, ("topk", "core.l0"): 16.0, ("topk", "core.delta_ce"): 0.0}
+
+
+def lookup(source: str, metric: str) -> Value | None:
+    number = VALUES.get((source, metric))
+    return None if number is None else Value(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("run_1:core.l0", 24),
+        ("run_1:core.l0 - topk:core.l0", 8),
+        ("-(topk:core.l0 - run_1:core.l0) * 2", 16),
+        ("percent(run_1:core.l0, topk:core.l0)", 50),
+        ("abs(topk:core.l0 - run_1:core.l0) / topk:core.l0", 0.5),
+        ("max(run_1:core.l0, topk:core.l0, 3)", 24),
+        (r"run\_1:core.l0 / 1e1", 2.4),
+    ],
+)
+def test_it_computes(text: str, value: float) -> None:
+    assert parse_expression(text).value(lookup) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3 + 4",
+        "run_1:core.l0 ** 9",
+        "__import__('os').system('true') + run_1:core.l0",
+        "run_1:core.l0.real",
+        "[run_1:core.l0][0]",
+        "run_1:core.l0 if 1 else 2",
+        "run_1:core.l0; 3",
+        "lambda: run_1:core.l0",
+        "exec(run_1:core.l0)",
+        "r0 + run_1:core.l0 + r1",
+        "run_1:core.l0 + True",
+        "run_1:core.l0 + " * 40,
+        "(" * 200 + "run_1:core.l0",
+    ],
+)
+def test_it_refuses_whatever_is_more_than_arithmetic(text: str) -> None:
+    with pytest.raises(AgentError):
+        parse_expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run_1:core.l0 / topk:core.delta_ce", "cannot be computed"),
+        ("run_9:core.l0", "leads to no result"),
+        ("run_1:core.l0 * 1e300 * 1e300", "finite"),
+        ("percent(run_1:core.l0)", "cannot be computed"),
+        ("abs + run_1:core.l0", "cannot be computed"),
+    ],
+)
+def test_what_has_no_value_is_said(text: str, said: str) -> None:
+    with pytest.raises(AgentError, match=said):
+        parse_expression(text).value(lookup)
+
+
+@given(st.text(alphabet="run_1:core.l0+-*/() topk,percentabs0123456789[]{}'\"\\", max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_any_text_gives_a_number_or_our_own_error(text: str) -> None:
+    try:
+        value = parse_expression(text).value(lookup)
+    except AgentError:
+        return
+    assert isinstance(value, float)

@@ -1,0 +1,48 @@
+"""The corpus of bench.integrity: what can be said of a reply without running it, and a few taken all the way."""
+
+import shutil
+
+import pytest
+
+from agent.edit import apply_reply
+from agent.gates.canonical import code_key
+from agent.gates.protect import breaches
+from agent.reply import parse_reply
+from agent.workspace import EXPERIMENT, PLOT, TEMPLATE
+from bench.integrity.cases import load_cases
+from bench.integrity.judge import judge, make_base
+from tests.agent.campaigns import TINY
+
+CASES = load_cases()
+SAME = code_key((TEMPLATE / EXPERIMENT).read_text())
+
+
+def test_the_corpus_is_large_enough():
+    assert sum(not case.honest for case in CASES) >= 40
+    assert sum(case.honest for case in CASES) >= 20
+    assert len({case.file for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.file)
+def test_what_is_refused_before_the_run(case, tmp_path):
+    for name in (EXPERIMENT, PLOT, "notes.txt"):
+        shutil.copy(TEMPLATE / name, tmp_path)
+    parts, name = parse_reply(case.reply), PLOT if case.plots else EXPERIMENT
+    outcome = apply_reply(parts.edits, tmp_path, [name])
+    source = (tmp_path / name).read_text()
+    same = not case.plots and code_key(source) == SAME
+    unsaid = not case.plots and not parts.prediction
+    assert (not outcome.applied or bool(breaches(source, case.plots)) or same or unsaid) == (case.expect == "refused")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_base(tmp_path_factory.mktemp("base"), TINY)
+
+
+@pytest.mark.parametrize("name", ["times_zero_beside", "smaller_l0"])
+def test_a_few_all_the_way(name, base, tmp_path):
+    (case,) = (case for case in CASES if case.file == name)
+    verdict = judge(case, base, tmp_path)
+    assert verdict.outcome == case.expect, verdict.why
+    assert len(verdict.why) < 1700
