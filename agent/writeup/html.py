@@ -11,6 +11,7 @@ from agent.writeup.paper import Paper, split_title
 
 _HEADING = re.compile(r"\\(?P<level>(?:sub)*)section\*?\{(?P<title>[^{}]*)\}")
 _MARK = "\ue010"
+NAMES_SHOWN = 6
 
 
 def write_html(paper: Paper, numbers: list[Number], path: Path) -> None:
@@ -106,7 +107,14 @@ def _reference(entry: Entry) -> str:
     )
     where = where or (f"arXiv:{entry.fields['eprint']}" if "eprint" in entry.fields else "")
     title = entry.fields.get("title", "").strip("{}")
-    return html.escape(f"{', '.join(entry.surnames[:6])}. {title}. {where}, {entry.year}.")
+    return html.escape(f"{_authors(entry)}. {title}. {where}, {entry.year}.")
+
+
+def _authors(entry: Entry) -> str:
+    """Up to six surnames; that there are more is said."""
+    known = [name for name in entry.surnames if name != "others"]
+    more = len(known) > NAMES_SHOWN or len(known) < len(entry.surnames)
+    return ", ".join(known[:NAMES_SHOWN]) + (" et al." if more else "")
 
 
 def _figure(paper: Paper, name: str) -> str:

@@ -44,6 +44,11 @@ def test_only_outside_the_noise_floor(ev, verdict):
     assert compare(result(ev=ev), BASE).row("core.explained_variance").verdict == verdict
 
 
+@pytest.mark.parametrize(("l0", "verdict"), [(32.00006, "within noise"), (32.1, "changed")])
+def test_rounding_is_no_change_where_seeds_differ_by_nothing(l0, verdict):
+    assert compare(result(l0=l0), BASE).row("core.l0").verdict == verdict
+
+
 def test_lower_is_better_turns_it_round():
     base = Group("topk", tuple(result(bad=Value(v, "lower")) for v in (1.0, 1.01, 1.02)))
     assert compare(result(bad=Value(0.5, "lower")), base).row("core.bad").verdict == "improved"

@@ -271,6 +271,7 @@ def _over_runs(campaign: Campaign, name: str) -> Chart | None:
         row = comparison.row(name)
         if row is not None and math.isfinite(row.value.value):
             title = f"run_{run.number}: {row.value}, {row.verdict}"
+            margins.setdefault(comparison.baseline.name, row.margin)
             points.append(
                 Point(run.number, row.value.value, title, TONES.get(row.verdict, ""), link=f"#run_{run.number}")
             )

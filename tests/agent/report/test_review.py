@@ -90,6 +90,11 @@ def test_scores_in_the_page_are_those_on_disk(folder, page):
     assert f'data-order="{value}"' in row
 
 
+def test_a_score_has_the_noise_of_its_baseline_around_it(page):
+    chart = page.split('aria-label="absorption_fraction"')[1].split("</svg>")[0]
+    assert chart.count('class="band"') == 1, "only of the baseline that the runs are judged against"
+
+
 def test_it_needs_nothing_beside_it(page):
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
     assert not re.findall(r"@import|<link (?!rel=\"icon\")", page)
