@@ -135,9 +135,7 @@ def check_figures(folder: Path) -> dict[str, str]:
             raise AgentError(f"the figure figures/{name} can't be read: {'; '.join(map(str, lines))}")
         data = path.with_suffix(".csv")
         if not data.is_file() or len(data.read_text(encoding="utf-8", errors="replace").splitlines()) < 2:
-            raise AgentError(
-                f"the figure figures/{name} has no data beside it: save its numbers as figures/{data.name}"
-            )
+            raise AgentError(f"the figure figures/{name} has no data beside it: save them as figures/{data.name}")
     return {str(name): str(description) for name, description in figures.items()}
 
 

@@ -46,7 +46,7 @@ def test_the_template_passes_and_trains_what_it_would_train_unwatched(call, tmp_
     plain = tmp_path / "plain"
     subprocess.run([sys.executable, TEMPLATE, f"--out_dir={plain}"], env=env, check=True, timeout=120)
     assert artifact.load(plain / "sae").fingerprint == report["weights"][0]
-    assert not (TEMPLATE.parent / "__pycache__").exists()
+    assert not list(tmp_path.rglob("__pycache__")), "nothing is left beside the script"
 
 
 def test_what_breaks_late_and_what_takes_too_much_is_reported(call, tmp_path, tiny_profile_path) -> None:
