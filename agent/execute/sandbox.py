@@ -305,7 +305,8 @@ def _packages() -> tuple[Path, ...]:
     # Packages installed from their sources elsewhere; the project's own folder holds runs and the user's keys as well.
     home, project = Path(os.environ.get("HOME", "/root")), _lab().parent
     others = [Path(entry).absolute() for entry in sys.path if entry and Path(entry).is_dir()]
-    python += [path for path in others if not any(place.is_relative_to(path) for place in (home, project, Path.cwd()))]
+    private = (home, project, Path.cwd(), Path(tempfile.gettempdir()), Path(_OWN_TMP))
+    python += [path for path in others if not any(place.is_relative_to(path) for place in private)]
     libraries = [Path(path) for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path.startswith("/")]
     return (*map(Path, _SYSTEM), *python, *libraries)
 

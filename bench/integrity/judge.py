@@ -150,6 +150,8 @@ def _plots(campaign: Campaign, case: Case) -> Verdict:
     if campaign.state.plot_refusals:
         return Verdict(case, "refused", campaign.state.plot_refusals[-1].feedback)
     make_plots(campaign)
+    if failures := campaign.state.plot_failures:
+        return Verdict(case, "flagged", f"{failures[-1]['reason']}\n{failures[-1]['output']}")
     return _sealed(campaign, case, {})
 
 
