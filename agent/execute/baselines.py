@@ -23,9 +23,9 @@ from agent.execute.kept import (
     other_conditions,
     set_aside,
 )
-from agent.execute.local import run
+from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
-from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
 from agent.state import Run
@@ -113,10 +113,11 @@ def prepare(campaign: Campaign) -> dict[str, Any]:
     arguments += ["--evals", ",".join(campaign.settings.evals or campaign.profile.default_evals)]
     if campaign.settings.device:
         arguments += ["--device", campaign.settings.device]
-    with progress_file() as progress, campaign.screen.step("set-up: model, activations, evaluations", progress) as tick:
+    what = "set-up: model, activations, evaluations"
+    with progress_in(log.parent) as progress, campaign.screen.step(what, progress) as tick:
         command = lab_command("lab.prepare", *arguments)
         env = environment(campaign, progress=progress)
-        result = run(command, cwd=log.parent, env=env, log=log, seconds=limit, tick=tick)
+        result = run_set_up(campaign, command, label=what, env=env, log=log, seconds=limit, tick=tick)
     require(result, "the lab's set-up", limit)
     facts: dict[str, Any] = json.loads(out.read_text())
     return facts
