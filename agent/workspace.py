@@ -95,6 +95,10 @@ class Workspace:
         finally:
             shutil.rmtree(half_made, ignore_errors=True)
 
+    def delete(self) -> None:
+        """Delete the folder of a campaign that has done nothing yet."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for one launcher.
