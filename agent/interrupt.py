@@ -3,6 +3,9 @@
 import signal
 from types import FrameType
 
+# The exit code of who was stopped so.
+INTERRUPTED = 130
+
 
 class Interrupt:
     """The user's wish to stop, from a signal to the next point where it can be followed."""
@@ -14,11 +17,6 @@ class Interrupt:
         """Take Ctrl-C, and a scheduler's or a shell's polite signal, as the wish to stop."""
         signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the user wants to stop."""
-        return self._wanted
 
     def check(self) -> None:
         """Stop here if that is wished.

@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import AgentError
-
-INTERRUPTED = 130
+from agent.interrupt import INTERRUPTED, Interrupt
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +43,6 @@ def _write(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from agent.interrupt import Interrupt
     from agent.report.review.serve import make_server
 
     with make_server(arguments.folder, arguments.port) as server:
