@@ -18,6 +18,10 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
+    def wish(self) -> None:
+        """Have everything stop at its next point."""
+        self._wanted = True
+
     def check(self) -> None:
         """Stop here if that is wished.
 
