@@ -179,7 +179,7 @@ def outcomes(run: Run, comparison: Comparison) -> list[str]:
         size = (
             ""
             if said.low is None
-            else f" by {shown(said.low)}" + (f" to {shown(said.high)}" if said.high is not None else "")
+            else f" by {said.low:g}" + (f" to {said.high:g}" if said.high is not None else "")
         )
         row = comparison.row(said.metric)
         came = "not scored" if row is None or row.delta is None else f"changed by {shown(row.delta)}, {row.verdict}"
