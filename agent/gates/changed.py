@@ -35,8 +35,12 @@ class Region:
 
 
 def changed_lines(old: str, new: str) -> set[int]:
-    """The lines of the new text, from 1, that the old one does not have at their place."""
-    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+    """The lines of the new text, from 1, that the old one does not have at their place.
+
+    A line that was only indented is none: what is put behind a switch that is off, as an ablation does, is kept code.
+    """
+    before, after = ([line.strip() for line in text.splitlines()] for text in (old, new))
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     return {
         line + 1 for kind, _, _, first, last in matcher.get_opcodes() if kind != "equal" for line in range(first, last)
     }
