@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
+from agent.guard import guarded
 from agent.interrupt import INTERRUPTED, Interrupt
 
 if TYPE_CHECKING:
@@ -297,4 +298,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

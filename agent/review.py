@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.guard import guarded
 from agent.interrupt import INTERRUPTED, Interrupt
 
 
@@ -80,4 +81,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

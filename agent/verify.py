@@ -17,6 +17,7 @@ from typing import Any
 
 from agent.errors import AgentError
 from agent.files import sha256
+from agent.guard import guarded
 from agent.ledger import START
 from agent.seal import broken_seals
 
@@ -259,4 +260,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -305,7 +305,7 @@ def fault_of(
     if status in RETRIED_STATUSES or status >= 500:
         return Transient(f"HTTP {status}", retry_after(headers))
     if status < 400 and (not kind or any(word in kind for word in _TRANSIENT_KINDS)):
-        return Transient(f"an error inside the stream ({kind or said})", retry_after(headers))
+        return Transient(f"an error inside the stream ({_short(kind) or said})", retry_after(headers))
     return CallFailed(f"{name} refused the request ({status}: {said})", nothing)
 
 
