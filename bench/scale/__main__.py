@@ -69,7 +69,7 @@ def measure(count: int, seconds: float, poll: float) -> dict[str, Any]:
         poll: Seconds between two questions to the cluster.
 
     Returns:
-        `under_way`, `submit_seconds`, `memory_mb` and `idle_mb` (resident, with the runs and before them), `cpu_percent`
+        `under_way`, `submit_seconds`, `memory_mb`, `idle_mb` (resident, with the runs and before them), `cpu_percent`
         of a core, `asked_a_minute` of the cluster.
     """
     cluster = Slurm(poll)
