@@ -14,7 +14,7 @@ from agent.audit.held import check_held
 from agent.audit.markup import check_citations, check_figures, check_markup
 from agent.audit.mentions import Reader, Sentence
 from agent.audit.methods import Methods
-from agent.audit.numbers import Fault, check_numbers
+from agent.audit.numbers import Fault, check_numbers, check_seeds
 from agent.audit.passages import Passage, passages
 from agent.audit.tables import check_row
 
@@ -100,6 +100,7 @@ def audit(
         read.append((sentence, context))
         numbers += check_held(sentence, evidence)
         numbers += check_numbers(sentence, evidence, context, document.strict if strict is None else strict)
+        numbers += check_seeds(sentence, evidence)
         found = list(check_claims(sentence, evidence, context)) or list(methods.check(sentence))
         claims += found
         context = _next(context, sentence)
@@ -122,7 +123,7 @@ def _next(context: Context, sentence: Sentence) -> Context:
 
 def _items(document: Document, faults: Iterable[Fault]) -> list[Item]:
     made = {
-        Item(document.line(fault.place), document.line_text(fault.place)[:300], fault.reason, fault.suggestion)
+        Item(document.line(fault.place), document.line_text(fault.place), fault.reason, fault.suggestion)
         for fault in faults
     }
     return sorted(made, key=lambda item: (item.line, item.reason))

@@ -50,10 +50,12 @@ _NAMES = re.compile(
 
 _SETTING_WORDS = {
     "d_sae": r"dictionar|latents|width|wide|d_+sae|features",
-    "k": r"(?<![\w-])k(?![\w-])|active|largest|latents|TopK",
+    "k": r"(?<![\w-])k(?![\w-])|active|largest|latents|TopK|pre-?activations",
     "tokens": r"token|in all",
     "steps": r"steps",
     "batch_size": r"batch|steps of|per step|at a time",
+    "warmup_fraction": r"warm(?:s|ed|ing)?[- ]?up",
+    "decay_fraction": r"decay",
     "lr": r"(?:learning )?rate|(?<!\w)lr(?!\w)",
     "seeds": r"seed",
     "seed": r"seed",
@@ -82,6 +84,9 @@ def is_allowed(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool
     text = sentence.text
     if any(found.start() <= numeral.start < found.end() for found in _NAMES.finditer(text)):
         return True
+    # The ends of a scale, where no metric is spoken of: "the gate lies between 0 and 1".
+    if numeral.text in ("0", "1") and not sentence.metrics:
+        return True
     return _is_count(numeral, text, evidence) or is_setting(numeral, sentence, evidence)
 
 
@@ -99,6 +104,11 @@ def is_setting(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool
         own = evidence.setting_values([filled["source"]])
         if any(_is_exactly(numeral, value) for known in own.values() for value in known):
             return True
+    # A symbol stands for the setting: "lambda = 0.02", its letter masked.
+    if re.search(r"=\s*$", text[: numeral.start]) and any(
+        _is_exactly(numeral, value) for result in values.values() for value in result
+    ):
+        return True
     fraction = re.compile(r"(\d+)\s*/\s*(\d+)")
     for key, known in values.items():
         if not re.search(setting_words(key), text, re.IGNORECASE):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.audit.binding import Context, resolve
-from agent.audit.document import CITED
+from agent.audit.document import CITED, HELD
 from agent.audit.evidence import Evidence, Judgement
 from agent.audit.mentions import Mention, Sentence
 from agent.audit.numbers import Fault
@@ -32,13 +32,21 @@ _PERFORMANCE = re.compile(
 _OTHER_NOUNS = re.compile(
     r"\W*(?:\w+\W+){0,1}(?:learning|rate|weight|penalty|dictionar|batch|active latents|steps?|tokens?|seeds?"
     r"|runs\b|is better"
-    r"|often|likely|layers?|level|half|share|part|than the (?:noise|interval|spread)|than (?:\d|one|two|three"
+    r"|often|likely|changes?|differences?|effects?|gaps?"
+    r"|layers?|level|half|share|part|than the (?:noise|interval|spread)|than (?:\d|one|two|three"
     r"|once)|number|budget|data|is |of a )",
     re.IGNORECASE,
 )
 # A sentence that names no run goes on about the last one only where it points back.
 _POINTING = re.compile(
-    r"\b(?:it|its|this|they|their|these|both|here|the run)\b|^\W*(?:the )?\w+ (?:is|was|are|were|has)\b", re.I
+    r"\b(?:it|its|this|they|their|these|both|here|the (?:run|improvement|reduction|gain|decrease|drop))\b"
+    r"|^\W*(?:the )?\w+ (?:is|was|are|were|has)\b",
+    re.I,
+)
+# `It loses still more`: what grows is the loss.
+_LOSES = re.compile(
+    r"\b(?:los(?:e|es|t|ing)|drop\w*|falls?|fell|fallen|decreas\w+|declin\w+|costs?|suffers?|shrinks?)\s+(?:\w+\s+){0,2}$",
+    re.IGNORECASE,
 )
 NEAR = 60
 
@@ -73,6 +81,8 @@ def check_claims(sentence: Sentence, evidence: Evidence, context: Context) -> It
         inside = text[clause.start : clause.end]
         if SUPPOSED.search(inside) or _is_other(word, match, text):
             continue
+        if CITED in inside and names_ours and not _is_ours(clause, sentence):
+            continue
         yield from _check(word, match, clause, sentence, evidence, context, hedged)
 
 
@@ -87,7 +97,19 @@ def _comparatives(sentence: Sentence) -> Iterator[tuple[Comparative, re.Match[st
 
 
 def _is_other(word: Comparative, match: re.Match[str], text: str) -> bool:
-    return not word.strong and _OTHER_NOUNS.match(text, match.end()) is not None
+    if word.strong:
+        return False
+    more_of = match[0].lower() == "more" and _LOSES.search(text, 0, match.start()) is not None
+    return more_of or _OTHER_NOUNS.match(text, match.end()) is not None
+
+
+def _is_ours(clause: _Clause, sentence: Sentence) -> bool:
+    """Whether a clause with a citation speaks of this campaign all the same."""
+    inside = [m for m in sentence.sources if clause.start <= m.start < clause.end]
+    held = any(clause.start <= place < clause.end for place, _, _ in sentence.held_terms)
+    return bool(_runs([name for m in inside for name in m.names]) or held) or (
+        OURS.search(sentence.text, clause.start, clause.end) is not None
+    )
 
 
 def _clause(text: str, match: re.Match[str]) -> _Clause:
@@ -109,7 +131,8 @@ def _check(
     metrics = _metrics(word, match, clause, sentence)
     subjects, bases = _sides(clause, sentence, evidence, context)
     if not subjects:
-        yield from _about_nothing(word, match, clause, sentence, metrics)
+        if not hedged:
+            yield from _about_nothing(word, match, clause, sentence, metrics)
         return
     if not metrics and word.kind not in ("noise", "void"):
         spoken_of = any(clause.start <= m.start < clause.end for m in sentence.sources) and word.strong
@@ -135,8 +158,7 @@ def _metrics(word: Comparative, match: re.Match[str], clause: _Clause, sentence:
     inside = [m for m in every if clause.start <= m.start < clause.end]
     words = [m for m in inside if m in sentence.metrics]
     if not word.strong and word.kind not in ("noise", "void"):
-        near = [m for m in words or inside if min(abs(m.start - match.end()), abs(match.start() - m.end)) <= NEAR]
-        return near
+        return [m for m in words or inside if _distance(m, match, sentence.text) <= NEAR]
     if words or inside:
         # L0 beside another metric says at which sparsity it was read.
         chosen = words or inside
@@ -145,6 +167,13 @@ def _metrics(word: Comparative, match: re.Match[str], clause: _Clause, sentence:
         before = [m for m in sentence.metrics or every if m.start < match.start()]
         return before[-1:] if before else list(sentence.metrics or every)
     return []
+
+
+def _distance(mention: Mention, match: re.Match[str], text: str) -> int:
+    """The characters between a metric and a word; references between them take no room when they are read."""
+    first, last = sorted(((mention.start, mention.end), match.span()))
+    between = text[first[1] : last[0]]
+    return len(between) - between.count(HELD)
 
 
 def _is_setting(metric: str) -> bool:
@@ -193,7 +222,7 @@ def _about_nothing(
 ) -> Iterator[Fault]:
     """A claim about ours that names no run: nothing can bear it out."""
     inside = sentence.text[clause.start : clause.end]
-    ours = OURS.search(sentence.text, clause.start, match.start())
+    ours = OURS.search(sentence.text, clause.start, match.end())
     if word.kind in ("noise", "void") or not ours:
         return
     after = [m for m in metrics if clause.start <= m.start]

@@ -15,6 +15,8 @@ Form = Literal["tex", "md", "txt"]
 
 # Private-use characters stand for what was taken out: a reference (its length kept), and a citation.
 HELD, CITED = "\ue000", "\ue002"
+LONGEST_LINE = 300
+_SENTENCE_END = re.compile(r"[.!?][)}]*\s+(?=[A-Z\\$])")
 
 _REFERENCES = {
     "tex": re.compile(
@@ -96,10 +98,16 @@ class Document:
         return bisect.bisect_left(self._ends, place) + 1
 
     def line_text(self, place: int) -> str:
-        """The line of a place, without white space at its ends."""
+        """The line of a place, without white space at its ends; of a long line the sentence, or what is near."""
         number = self.line(place) - 1
         start = self._ends[number - 1] + 1 if number else 0
         end = self._ends[number] if number < len(self._ends) else len(self.text)
+        if end - start > LONGEST_LINE:
+            cuts = [start, *(found.end() for found in _SENTENCE_END.finditer(self.text, start, end)), end]
+            start = max(cut for cut in cuts[:-1] if cut <= place)
+            end = min(cut for cut in cuts[1:] if cut > place)
+            start = max(start, place - LONGEST_LINE // 2)
+            end = min(end, start + LONGEST_LINE)
         return self.text[start:end].strip()
 
     @property

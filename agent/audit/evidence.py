@@ -2,19 +2,23 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.report.compare import Comparison, Verdict, best_comparison, compare
+from agent.report.noise import difference
 from agent.report.results import Group, RunResult, Value, shown
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
     from agent.reply import Prediction
     from agent.state import Run
+
+# As a source, how far one new run of the first baseline may lie from its mean: `{noise:core.explained_variance}`.
+NOISE = "noise"
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,24 @@ class Evidence:
             return self.fresh[source].lookup(metric)
         if source in self.runs:
             return self.runs[source].lookup(metric)
+        if source == NOISE:
+            return self._noise(metric)
         seeds = (run for group in self.groups.values() for run in group.runs if run.name == source)
         return next((run.lookup(metric) for run in seeds), None)
+
+    def _noise(self, metric: str) -> Value | None:
+        """How far one new run of the first baseline may lie from its mean."""
+        group = self.groups.get(self.reference)
+        mean = group.lookup(metric) if group else None
+        if group is None or mean is None:
+            return None
+        margin = difference([(None, mean.value)], group.samples(metric)).margin
+        return None if margin is None else Value(margin, unit=mean.unit)
+
+    @property
+    def reference(self) -> str:
+        """The baseline that `noise` speaks of, the first one."""
+        return next(iter(self.groups), "")
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -243,8 +263,8 @@ def _facts(run: "Run") -> set[float]:
     return found
 
 
-def _said(line: "Prediction") -> str:
-    low, high = (shown(size) if size is not None else "" for size in (line.low, line.high))
+def _said(line: "Prediction", form: Callable[[float], str]) -> str:
+    low, high = (form(size) if size is not None else "" for size in (line.low, line.high))
     return f"{line.metric} {line.direction}" + (f" by {low}" if low else "") + (f" to {high}" if high else "")
 
 
@@ -263,7 +283,8 @@ def _quoted(campaign: "Campaign") -> Iterator[str]:
         for attempt in run.attempts:
             yield attempt.change
             yield attempt.prediction
-            yield from (_said(line) for line in attempt.predictions)
+            # As the notes give them now, and as they did once.
+            yield from (_said(line, form) for line in attempt.predictions for form in ("{:g}".format, shown))
             if attempt.failure:
                 yield str(attempt.failure["reason"])
                 yield str(attempt.failure["output"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from agent.audit.document import Document, Held
-from agent.audit.evidence import Evidence
+from agent.audit.evidence import NOISE, Evidence
 from agent.audit.passages import Passage
 from agent.audit.words import ALIASES
 from agent.expressions import REFERENCE
@@ -18,6 +18,9 @@ _ALL_BUT = re.compile(
     r"\b(?:all|every|each|the)(?: other)? runs? (?:but|except(?: for)?|besides"
     r"|other than) run[_ ]{0,2}(?P<number>\d+)\b",
     re.I,
+)
+_ALL = re.compile(
+    r"\b(?:all|every one|each) (?:of )?(?:the |our |these )?(?:two |three |four |five |six )?(?:scored )?runs?\b", re.I
 )
 _NUMERAL = re.compile(
     r"(?<![\w.^])(?<![\w]-)(?P<sign>[+−–-](?=[\d.]))?"
@@ -104,6 +107,7 @@ class Sentence:
             (one.start - self.passage.start, term["source"], term["metric"])
             for one in self.held
             for term in REFERENCE.finditer(one.expression.replace("\\_", "_"))
+            if term["source"] != NOISE
         ]
 
 
@@ -175,6 +179,8 @@ class Reader:
         for match in _ALL_BUT.finditer(text):
             others = tuple(name for name in self.evidence.runs if name != f"run_{match['number']}")
             found.append(Mention(match.start(), match.end(), others))
+        everywhere = tuple(self.evidence.runs)
+        found += [Mention(match.start(), match.end(), everywhere) for match in _ALL.finditer(text)]
         return _longest(found)
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import cache, cached_property
 
+from agent.audit.document import CITED
 from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
@@ -14,7 +15,7 @@ from agent.syntax import parse
 # Methods that the field knows by name: a run that is said to use one has to hold the word.
 FIELD = {
     "Matryoshka": r"matryoshka|nested|prefix",
-    "JumpReLU": r"jump",
+    "JumpReLU": r"jump_?relu|threshold",
     "gated": r"(?<![a-z])gat(?:e|ing)",
     "BatchTopK": r"batch_?top",
     "ghost gradients": r"ghost",
@@ -22,7 +23,8 @@ FIELD = {
     "transcoder": r"transcod",
     "skip connection": r"(?<![a-z])skip",
     "attention": r"attention",
-    "orthogonality": r"orthogon|competition|overlap|gram",
+    "orthogonal(?:ity|i[sz](?:ed|es|ation))": r"orthogon|competition|overlap|gram",
+    "moving average": r"(?<![a-z])ema(?![a-z])|moving|momentum|lerp",
     "temporal consistency": r"previous|temporal",
     "distillation": r"distil",
     "dropout": r"dropout",
@@ -30,6 +32,8 @@ FIELD = {
     "gradient clipping": r"clip",
     "auxiliary loss": r"auxiliary|aux_",
 }
+_DENIED = re.compile(rf"{DROPPED.pattern}|\bno\b", re.IGNORECASE)
+_PARTS = re.compile(r"[;:]|, (?:and|but|while|whereas) ", re.IGNORECASE)
 _USES = re.compile(
     r"\b(?:us(?:es|ed|ing|e)|add(?:s|ed)?|employ(?:s|ed)?|appl(?:ies|ied)|train(?:s|ed)? with|implement(?:s"
     r"|ed)?|introduc(?:es|ed)"
@@ -69,15 +73,18 @@ class Methods:
     def check(self, sentence: Sentence) -> Iterator[Fault]:
         """Find a method that a sentence claims for a run whose code has none of it."""
         text = sentence.text
-        if SUPPOSED.search(text) or DROPPED.search(text):
+        if SUPPOSED.search(text):
             return
         runs = [name for name in sentence.named_sources if name in self.runs] or self._meant(text)
         runs += [source for _, source, _ in sentence.held_terms if source in self.runs and source not in runs]
         if not runs and sentence.passage.run in self.runs:
             runs = [sentence.passage.run]
+        in_method = not runs and re.search(r"\bmethod\b", sentence.passage.chapter, re.I) and CITED not in text
+        if in_method or len(runs) > 1:
+            yield from self._anywhere(sentence)
         if not runs or not _USES.search(text):
             return
-        for run in runs if len(runs) == 1 else []:
+        for run in runs if len(runs) == 1 and not DROPPED.search(text) else []:
             for name, match in self._spoken_of(text):
                 if not self._has(run, name, match[0]):
                     others = [other for other in self.runs if self._has(other, name, match[0])]
@@ -106,13 +113,26 @@ class Methods:
             return any(each.lower() == word for each in self.runs[run])
         return any(each.lower().startswith(word) for each in self.runs[run])
 
+    def _anywhere(self, sentence: Sentence) -> Iterator[Fault]:
+        """A method that is named for several runs, or for no run in particular: some run has to have it."""
+        faults = [list(self._field(run, sentence)) for run in self.runs]
+        if faults and all(faults):
+            place = faults[0][0].place
+            yield Fault(place, "no run's code has " + faults[0][0].reason.partition("nothing of ")[2])
+
     def _field(self, run: str, sentence: Sentence) -> Iterator[Fault]:
         code = self.evidence.code[run].lower()
         for name, pattern in FIELD.items():
             found = re.search(rf"\b{name}\b", sentence.text, re.IGNORECASE)
-            if found and not re.search(pattern, code):
+            if found and not re.search(pattern, code) and not _DENIED.search(_part(sentence.text, found.start())):
                 yield Fault(sentence.passage.start + found.start(), f"the code of {run} has nothing of '{found[0]}'")
                 return
+
+
+def _part(text: str, place: int) -> str:
+    """The main clause around a place: what is dropped in another one is not what is spoken of here."""
+    cuts = [0, *(found.start() for found in _PARTS.finditer(text)), len(text)]
+    return text[max(cut for cut in cuts if cut <= place) : min(cut for cut in cuts if cut > place)]
 
 
 @cache

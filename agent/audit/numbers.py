@@ -9,6 +9,7 @@ from agent.audit.allowed import is_allowed
 from agent.audit.binding import BASE, Bound, Context, bind, resolve
 from agent.audit.evidence import Evidence, Finding
 from agent.audit.mentions import Numeral, Sentence
+from agent.audit.words import SUPPOSED
 
 _CHANGE = re.compile(
     r"\b(?:by|differ\w*|chang\w*|lower|higher|drop\w*|fall\w*|fell|ris\w+|rose|gain\w*|los\w+|reduc\w+|increas\w+|decreas\w+"
@@ -21,6 +22,12 @@ _SPREAD = re.compile(
 )
 # A size that was expected or aimed at is no result.
 _PLANNED = re.compile(r"\b(?:expect\w*|hypothes\w+|predict\w*|aim\w*|goal|hop(?:e|ed|ing)|would)\b", re.IGNORECASE)
+
+_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_SEEDS = re.compile(rf"\b(?P<count>{'|'.join(_WORDS)})(?: \w+)? seeds?\b", re.IGNORECASE)
+_EACH_RUN = re.compile(
+    r"^\W*(?:each|every|all|our)(?: of)?(?: our| the)?(?: \w+)? runs?\b(?! of the baseline)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,26 @@ def check_numbers(sentence: Sentence, evidence: Evidence, context: Context, stri
             yield _typed(bound, sentence, evidence, matched)
         elif not matched:
             yield explain(bound, sentence, evidence)
+
+
+def check_seeds(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
+    """Check a number of seeds that is written as a word: of the runs where they are its subject, else of any group.
+
+    Args:
+        sentence: The sentence.
+        evidence: The campaign.
+
+    Returns:
+        A fault where nothing was trained with so many seeds.
+    """
+    found = _SEEDS.search(sentence.text)
+    if found is None or _PLANNED.search(sentence.text) or SUPPOSED.search(sentence.text):
+        return
+    groups = {len(group.runs) for group in (*evidence.groups.values(), *evidence.fresh.values())}
+    counts = {1} if _EACH_RUN.search(sentence.text) else groups | {1}
+    if _WORDS.index(found["count"].lower()) + 1 not in counts:
+        known = " or ".join(str(count) for count in sorted(counts))
+        yield Fault(sentence.passage.start + found.start(), f"'{found[0]}': there are {known}")
 
 
 def _with_found_metrics(bounds: list[Bound], sentence: Sentence, evidence: Evidence) -> list[Bound]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.audit.document import CITED, HELD, Document
@@ -43,6 +43,7 @@ class Passage:
         text: The masked text, line ends made spaces.
         run: The run that the heading above it is about, if it is one.
         section: The heading above it.
+        chapter: The heading of the first level above it.
         cells: Of a row.
         header: The texts of the table's first row, cell by cell.
         caption: What is said of the table.
@@ -53,6 +54,7 @@ class Passage:
     text: str
     run: str = ""
     section: str = ""
+    chapter: str = ""
     cells: tuple[Cell, ...] = ()
     header: tuple[str, ...] = ()
     caption: str = ""
@@ -67,19 +69,20 @@ def passages(document: Document) -> list[Passage]:
     headings = [found for found in _HEADINGS[form].finditer(source) if not _inside(found.start(), tables)]
     cuts = sorted([*((h.start(), h.end(), h) for h in headings), *((s, e, rows) for s, e, rows in tables)], key=_first)
     made: list[Passage] = []
-    place, section, run = 0, "", ""
+    place, section, chapter, run = 0, "", "", ""
     for start, end, what in cuts:
-        made += _sentences(document.masked, place, start, section, run)
+        made += [replace(one, chapter=chapter) for one in _sentences(document.masked, place, start, section, run)]
         if isinstance(what, re.Match):
             section = what["title"].strip()
             run = _run_of(section)
+            chapter = section if what["level"] in ("", "#", "##") else chapter
             text = document.masked[what.start("title") : what.end("title")]
             made.append(Passage("heading", what.start("title"), _flat(text), run, section))
         elif isinstance(what, list):
             made += [_placed(row, section, run) for row in what]
         place = end
-    made += _sentences(document.masked, place, len(document.masked), section, run)
-    return made
+    rest = _sentences(document.masked, place, len(document.masked), section, run)
+    return [*made, *(replace(one, chapter=chapter) for one in rest)]
 
 
 def _first(cut: tuple[int, int, object]) -> int:
@@ -87,7 +90,7 @@ def _first(cut: tuple[int, int, object]) -> int:
 
 
 def _placed(row: Passage, section: str, run: str) -> Passage:
-    return Passage("row", row.start, row.text, run, section, row.cells, row.header, row.caption)
+    return replace(row, section=section, run=run)
 
 
 def _inside(place: int, tables: list[tuple[int, int, list[Passage]]]) -> bool:

@@ -17,7 +17,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     r"cross[- ]entropy(?: loss)? (?:rises|increases|goes up)(?: by)?": ("core.delta_ce",),
     r"explain(?:s|ed|ing)?(?=[^;]{0,24} of the variance)": ("core.explained_variance",),
-    r"KL(?:[- ]divergence)?": ("core.kl_div_with_sae", "core.kl_div_score"),
+    r"KL(?:[- ]divergence)?": ("core.kl_div_with_sae",),
+    r"KL(?:[- ]div(?:ergence)?)? score": ("core.kl_div_score",),
     r"cosine similarity|cosine": ("core.cossim",),
     r"L2 ratio|norm ratio|ratio of (?:the )?norms": ("core.l2_ratio",),
     r"L[_ ]?0|(?:mean )?number of active latents": ("core.l0",),
@@ -28,7 +29,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     r"(?:mean )?full[- ]absorption(?: score)?": ("absorption.mean_full_absorption_score",),
     r"(?:(?:letter[- ]?)?probe(?:'s|s')? F1|letter F1|F1(?: score)?)": ("absorption.mean_letter_f1",),
     r"(?:number of )?split (?:features|latents)|feature splitting": ("absorption.mean_num_split_features",),
-    r"(?:feature |first-letter )?absorption(?: scores?| rates?)?": (
+    r"(?:feature |first-letter )?absorption(?: scores?| rates?)?|absorbed (?:features|latents)": (
         "absorption.mean_absorption_fraction_score",
         "absorption.mean_full_absorption_score",
     ),
@@ -36,7 +37,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "core.mse",
         "core.fraction_variance_unexplained",
     ),
-    r"reconstruction(?: quality| fidelity)?|fidelity": ("core.explained_variance", "core.delta_ce"),
+    r"reconstruction(?: quality| fidelity)?|fidelity|reconstructs": ("core.explained_variance", "core.delta_ce"),
     r"training time|wall[- ]?clock time|seconds of training": ("training.seconds",),
     r"sparse[- ]probing(?: accuracy)?|probing accuracy": ("sparse_probing.sae_top_1_test_accuracy",),
     r"spurious correlation removal|SCR(?: score)?": ("scr.scr_metric_threshold_20",),
@@ -105,7 +106,7 @@ COMPARATIVES: tuple[Comparative, ...] = (
         r"pareto[- ](?:improves|dominates|optimal)",
         r"advances? (?:over|on)",
     ),
-    _comparative("better", False, r"better", r"gain(?:s|ed)?", r"wins?", r"won"),
+    _comparative("better", False, r"better", r"gain(?:s|ed)?", r"wins?", r"won", r"favou?rabl[ey]", r"protects?"),
     _comparative(
         "worse",
         True,
@@ -127,6 +128,9 @@ COMPARATIVES: tuple[Comparative, ...] = (
         r"suppress(?:es|ed|ing|ion)?",
         r"eliminat(?:e|es|ed|ing|ion)",
         r"cut(?:s|ting)?",
+        r"trim(?:s|med|ming)?",
+        r"fight(?:s|ing)?",
+        r"combat(?:s|ing)?",
         r"diminish(?:es|ed|ing)?",
         r"decreas(?:e|es|ed|ing)",
     ),
@@ -172,6 +176,7 @@ COMPARATIVES: tuple[Comparative, ...] = (
         r"unchanged",
         r"unaffected",
         r"without (?:any |a )?(?:loss|sacrific\w+|degrad\w+|cost)",
+        r"sacrific(?:es|ed|ing) (?:almost|nearly|hardly|barely|virtually|practically) (?:no|nothing|any)",
         r"at no cost",
         r"no (?:loss|degradation|change)",
         r"sacrificing (?:no|nothing)",
@@ -194,7 +199,9 @@ COMPARATIVES: tuple[Comparative, ...] = (
 )
 
 NEGATION = re.compile(
-    r"\b(?:not|no|never|neither|nor|without|cannot|fail(?:s|ed)? to|hardly|does ?n[o']t|did ?n[o']t|nothing"
+    # "Without the gate it falls" denies nothing; "without improving it" does.
+    r"\bwithout(?:\s+(?:any|a|an|further|also|measurably|significantly))*\s*$"
+    r"|\b(?:not|no|never|neither|nor|cannot|fail(?:s|ed)? to|hardly|does ?n[o']t|did ?n[o']t|nothing"
     r"|none|n[o']t)\b",
     re.IGNORECASE,
 )
@@ -202,13 +209,14 @@ NEGATION = re.compile(
 SUPPOSED = re.compile(
     r"\b(?:should|would|could|may|might|expect(?:s|ed|ing)?|hypothes[ie]\w+|predict(?:s|ed|ion|ions)?|whether|if|aim(?:s|ed)?"
     r"|designed to|intended to|meant to|proposed to|supposed|suppose|hope(?:s|d)?|in order to|we (?:ask|test|try)|goal"
-    r"|question|future|next|promis(?:es|ing)|counts? only|no finding|is no gain|has to|must|means?"
+    r"|question|future|next|promises|counts? only|no finding|is no gain|has to|must|means?"
     r"|stand(?:s)? for|when(?:ever)?)\b|\?",
     re.IGNORECASE,
 )
 OURS = re.compile(
-    r"\b(?:our|we|this (?:work|paper|method|approach|idea)|the (?:method|approach|idea|penalty|proposed|loss"
-    r"|variant)|proposed)\b",
+    r"\b(?:our|we|these results|this (?:work|paper|method|approach|idea|penalty)"
+    r"|the (?:[a-z-]+ ){0,2}(?:method|approach|idea|penalty|proposed|loss|variant)"
+    r"|the (?:[a-z]+ )?(?:improvement|reduction|gain|decrease)s?|proposed)\b",
     re.IGNORECASE,
 )
 DROPPED = re.compile(
