@@ -6,11 +6,20 @@ from base64 import b64encode
 from pathlib import Path
 
 from agent.audit.bibliography import Entry
+from agent.writeup.floats import argument, label_numbers, resolved
 from agent.writeup.numbers import Number
 from agent.writeup.paper import Paper, split_title
 
 _HEADING = re.compile(r"\\(?P<level>(?:sub)*)section\*?\{(?P<title>[^{}]*)\}")
 _MARK = "\ue010"
+_ENVIRONMENT = re.compile(
+    r"(?s)\\begin\{(?P<kind>figure|table|itemize|enumerate|equation|align)\*?\}(?:\[[^\]]*\])?(?P<body>.*?)"
+    r"\\end\{(?P=kind)\*?\}"
+)
+_TABLE = re.compile(r"(?s)\\begin\{tabular[x*]?\}(?:\{[^{}]*\})+(?P<body>.*?)\\end\{tabular")
+_RULE = re.compile(r"\\(?:toprule|midrule|bottomrule|hline|cmidrule(?:\([^)]*\))?\{[^{}]*\})")
+_IMAGE = re.compile(r"\\includegraphics(?:\[[^\]]*\])?\{([^{}]*)\}")
+_SCRIPT = re.compile(r"(?P<mark>[_^])(?P<inner>\{(?:[^{}]|\{[^{}]*\})*\}|\\[a-zA-Z]+|\w)")
 NAMES_SHOWN = 6
 
 
@@ -26,15 +35,20 @@ def write_html(paper: Paper, numbers: list[Number], path: Path) -> None:
 
     title, abstract = split_title(paper.text(paper.sections[0]))
     body = [f"<h1>{_text(title, paper, numbers)}</h1>", f"<p class=abstract>{_text(abstract, paper, numbers)}</p>"]
-    for section in paper.sections[1:]:
-        body += _section(paper.text(section), paper, numbers)
+    texts = [paper.text(section) for section in paper.sections[1:]]
+    labels = label_numbers("\n".join(texts))
+    for text in texts:
+        body += _section(resolved(text, labels), paper, numbers)
     cited = _cited(paper)
     body.append(
         "<h2>References</h2><ol>" + "".join(f"<li id='ref-{e.key}'>{_reference(e)}</li>" for e in cited) + "</ol>"
     )
     body.append("<h2>Where each number comes from</h2>" + _sources(paper, numbers))
     style = "body{max-width:46rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 serif;color-scheme:light dark}"
-    style += "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.2rem .6rem;text-align:left}"
+    style += (
+        "img{max-width:100%}figure{margin:1rem 0;overflow-x:auto}figcaption{font-style:italic}pre{white-space:pre-wrap}"
+    )
+    style += "table{border-collapse:collapse}td,th{padding:.2rem .6rem;text-align:left}"
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{html.escape(title)}</title><style>{style}</style>{''.join(body)}</html>\n"
@@ -47,17 +61,40 @@ def _section(text: str, paper: Paper, numbers: list[Number]) -> list[str]:
     place = 0
     for found in [*_HEADING.finditer(text), None]:
         end = found.start() if found else len(text)
-        for block in re.split(r"\n\s*\n", text[place:end]):
-            figure = re.search(r"\\includegraphics(?:\[[^\]]*\])?\{([^{}]*)\}", block)
-            if figure:
-                made.append(_figure(paper, figure[1]))
-            elif block.strip():
-                made.append(f"<p>{_text(block, paper, numbers)}</p>")
+        start = place
+        for block in [*_ENVIRONMENT.finditer(text, place, end), None]:
+            before = text[start : block.start() if block else end]
+            made += [f"<p>{_text(one, paper, numbers)}</p>" for one in re.split(r"\n\s*\n", before) if one.strip()]
+            if block:
+                made.append(_environment(block["kind"], block["body"], paper, numbers))
+                start = block.end()
         if found:
             level = 2 + len(found["level"]) // 3
             made.append(f"<h{level}>{html.escape(found['title'])}</h{level}>")
             place = found.end()
     return made
+
+
+def _environment(kind: str, tex: str, paper: Paper, numbers: list[Number]) -> str:
+    """A figure, a table, a list, or an equation as it was written."""
+    if kind in ("equation", "align"):
+        return f"<pre>{html.escape(tex.strip())}</pre>"
+    if kind in ("itemize", "enumerate"):
+        items = "".join(f"<li>{_text(one, paper, numbers)}</li>" for one in tex.split("\\item") if one.strip())
+        name = "ul" if kind == "itemize" else "ol"
+        return f"<{name}>{items}</{name}>"
+    said = argument(tex, "caption")
+    caption = f"<figcaption>{_text(said, paper, numbers)}</figcaption>" if said else ""
+    images = "".join(_figure(paper, name) for name in _IMAGE.findall(tex))
+    table = _TABLE.search(tex)
+    if table is None:
+        return f"<figure>{images}{caption}</figure>"
+    rows = [
+        "".join(f"<td>{_text(cell, paper, numbers)}</td>" for cell in re.split(r"(?<!\\)&", row))
+        for row in _RULE.sub("", table["body"]).split("\\\\")
+        if row.strip()
+    ]
+    return f"<figure>{images}{caption}<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table></figure>"
 
 
 def _text(tex: str, paper: Paper, numbers: list[Number]) -> str:
@@ -84,9 +121,16 @@ def _text(tex: str, paper: Paper, numbers: list[Number]) -> str:
         first = found["keys"].split(",")[0].strip()
         return keep(f"<a href='#ref-{html.escape(first)}'>[{', '.join(places)}]</a>")
 
+    def script(found: re.Match[str]) -> str:
+        name = "sub" if found["mark"] == "_" else "sup"
+        inner = LatexNodes2Text().latex_to_text(f"${found['inner'].strip('{}')}$".replace("{", " {"))
+        return keep(f"<{name}>{html.escape(inner)}</{name}>")
+
     tex = re.sub(r"\\(?:res\s*\{[^{}]*\}\s*\{[^{}]*\}|num\s*\{[^{}]*\})", number, tex)
     tex = re.sub(r"~?\\cite\w*\*?(?:\[[^\]]*\])*\{(?P<keys>[^{}]*)\}", cite, tex)
-    plain = html.escape(LatexNodes2Text(math_mode="verbatim").latex_to_text(tex).strip())
+    tex = re.sub(r"(?<!\\)\$[^$]+\$", lambda found: _SCRIPT.sub(script, found[0]), tex)
+    tex = re.sub(r"\\(?:paragraph|subparagraph)\*?\{([^{}]*)\}", lambda found: f"{found[1]} ", tex)
+    plain = html.escape(LatexNodes2Text(math_mode="text").latex_to_text(tex).strip())
     return re.sub(rf"{_MARK}(\d+){_MARK}", lambda found: links[int(found[1])], plain)
 
 
