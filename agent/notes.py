@@ -34,7 +34,7 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
         idea=campaign.idea.model_dump(),
         scripted=_scripted(campaign),
         baselines=bool(campaign.baselines),
-        setting=_setting(campaign),
+        setting=setting(campaign),
         baseline_table=_baseline_table(campaign),
         seeds=len(campaign.profile.baselines.seeds),
         runs=[_section(campaign, run) for run in state.runs],
@@ -92,7 +92,8 @@ def _scripted(campaign: Campaign) -> str:
     return f"Model: {campaign.settings.model}\n"
 
 
-def _setting(campaign: Campaign) -> str:
+def setting(campaign: Campaign) -> str:
+    """Subject model, sizes, training and seeds, in two sentences."""
     profile, record = campaign.profile, next(iter(campaign.baselines.values())).runs[0].training
     seeds = profile.baselines.seeds
     return (

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.audit.document import make_document
-from agent.audit.evidence import Evidence
+from agent.audit.evidence import NOISE, Evidence
 from agent.errors import AgentError
 from agent.expressions import parse_expression
 from agent.report.results import RunResult, Value, shown, shown_spread
@@ -52,7 +52,9 @@ def numbers_of(text: str, evidence: Evidence) -> list[Number]:
         term = expression.terms[0]
         own = evidence.lookup(term.source, term.metric)
         text_shown = in_tex(own) if held.plain and own else _plain_in_tex(value)
-        sources = list(dict.fromkeys(one.source for one in expression.terms))
+        # The noise floor is made from the runs of its baseline.
+        terms = [evidence.reference if one.source == NOISE else one.source for one in expression.terms]
+        sources = list(dict.fromkeys(terms))
         evaluations = {one.metric.partition(".")[0] for one in expression.terms}
         results = [result for source in sources for result in results_of(source, evidence)]
         found[held.written] = Number(
@@ -65,6 +67,13 @@ def numbers_of(text: str, evidence: Evidence) -> list[Number]:
             sorted({str(r.evaluator[name]["evaluator"]) for r in results for name in evaluations & set(r.evaluator)}),
         )
     return list(found.values())
+
+
+def filled(text: str, numbers: list[Number]) -> str:
+    """A paper with what its references show in their place, for a reader of the source."""
+    for number in numbers:
+        text = text.replace(number.reference, number.shown)
+    return text
 
 
 def results_of(source: str, evidence: Evidence) -> list[RunResult]:
@@ -139,7 +148,9 @@ def appendix(evidence: Evidence, names: list[str]) -> str:
             "\\bottomrule",
             "\\end{longtable}",
             "Scores with their verdicts beside the baseline; $\\sim$ is within noise.",
+            "{\\footnotesize\\setlength{\\tabcolsep}{4pt}",
             *_scores(evidence, names),
+            "}",
             "",
         ]
     )

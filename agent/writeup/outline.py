@@ -12,13 +12,11 @@ class Section:
     Args:
         name: Its file's name in `sections/`, without `.tex`.
         task: What it is for.
-        code: Whether it is written against the runs' code.
         searches: Whether other works may be searched for it.
     """
 
     name: str
     task: str
-    code: bool = False
     searches: bool = False
 
     @property
@@ -59,10 +57,9 @@ def sections(null: bool) -> tuple[Section, ...]:
         Section("background", "\\section{Background}: what a reader has to know, with citations.", searches=True),
         Section(
             "method",
-            "\\section{Method}: what the runs do, each thing as it stands in the code below. What a later run "
+            "\\section{Method}: what the runs do, each thing as it stands in the code above. What a later run "
             "dropped is "
             "named as dropped.",
-            code=True,
         ),
         Section(
             "setup", "\\section{Experimental set-up}: subject model, data, training, baselines, evaluations, verdicts."

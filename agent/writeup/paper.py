@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +121,8 @@ class Paper:
             make_document(_tidy(text), "tex", self.folder / "paper.tex"), self.evidence, self.bibliography, False, True
         )
         # A label may stand in a section that is still to be written.
-        return [line for line in said(report) if "which no \\label defines" not in line]
+        unsupported = [item for item in report.unsupported if "which no \\label defines" not in item.reason]
+        return said(replace(report, unsupported=unsupported))
 
     def audit_whole(self) -> Report:
         """What is wrong with the whole paper."""
@@ -140,11 +141,11 @@ class Paper:
 
 def said(report: Report) -> list[str]:
     """The findings of an audit as lines for the model."""
-    return [
-        f"{item.reason} — {item.text[:160]}" + (f" (use {item.suggestion})" if item.suggestion else "")
-        for items in vars(report).values()
-        for item in items
-    ]
+    places: dict[str, list[str]] = {}
+    for item in (item for items in vars(report).values() for item in items):
+        reason = item.reason + (f" (instead: {item.suggestion})" if item.suggestion else "")
+        places.setdefault(item.text, []).append(reason)
+    return [f"{'; '.join(reasons)} — in: {text}" if text else "; ".join(reasons) for text, reasons in places.items()]
 
 
 def split_title(text: str) -> tuple[str, str]:

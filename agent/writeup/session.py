@@ -15,21 +15,20 @@ from agent.idea import IDEAS
 from agent.models import make_model
 from agent.models.base import Model
 from agent.models.budget import Budget
-from agent.prompt import ARROWS, render
-from agent.report.tables import brief, detail, one_line_table
+from agent.report.tables import brief
 from agent.screen import Screen
-from agent.workspace import EXPERIMENT, Workspace
+from agent.workspace import Workspace
 from agent.writeup.citations import Library
 from agent.writeup.draft import Writer
 from agent.writeup.html import write_html
 from agent.writeup.latex import INSTALL, Problem, compile_paper, has_latex, run_chktex
-from agent.writeup.numbers import numbers_of
+from agent.writeup.material import facts, fixed_part
+from agent.writeup.numbers import filled, numbers_of
 from agent.writeup.outline import is_null, sections
 from agent.writeup.paper import Paper
 from agent.writeup.review import review
 
 MENDS = 5
-DIFF_SHOWN = 4000
 
 
 @dataclass(frozen=True)
@@ -93,13 +92,14 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     library = None
     if options.citations:
         library = Library(paper.folder, "" if options.citations == "openalex" else options.citations)
-    writer = Writer(paper, model, _system(campaign, paper, null), _code(campaign), library, say)
+    writer = Writer(paper, model, fixed_part(campaign, paper), facts(campaign, evidence), library, say)
     writer.write()
     compiles = options.compile and has_latex()
     left = _mend(writer, campaign.sandbox if compiles else None)
     text = paper.make()
-    write_html(paper, numbers_of(text, evidence), paper.folder / "paper.html")
-    reviewed = review(text, model, paper.folder / "review.json")
+    numbers = numbers_of(text, evidence)
+    write_html(paper, numbers, paper.folder / "paper.html")
+    reviewed = review(filled(text, numbers), model, paper.folder / "review.json")
     if reviewed is None:
         left += ["the review has not the fixed form"]
     made = [paper.folder / name for name in ("paper.pdf", "paper.tex", "paper.html", "review.json")]
@@ -141,34 +141,3 @@ def _model(options: Options, campaign: Campaign, paper: Paper) -> Model:
         spec = campaign.settings.model
     budget = Budget(options.budget_usd, None)
     return make_model(spec, transcript=paper.folder / "transcript.jsonl", budget=budget, start=0, root=campaign.root)
-
-
-def _system(campaign: Campaign, paper: Paper, null: bool) -> Callable[[], str]:
-    """The fixed part of the prompts; only what may be cited can grow."""
-    table = one_line_table(campaign, campaign.state.runs)
-    details = "\n\n".join(detail(campaign, run) for run in campaign.state.scored)
-    figures = ", ".join(f"figures/{name}" for name in paper.figures) or "none"
-
-    def made() -> str:
-        return render(
-            "writeup_system.md.j2",
-            idea=campaign.idea,
-            arrows=ARROWS,
-            table=table,
-            details=details,
-            keys=", ".join(paper.bibliography),
-            figures=figures,
-            null=null,
-        )
-
-    return made
-
-
-def _code(campaign: Campaign) -> str:
-    """What each scored run changed, against the code it started from."""
-    parts = []
-    for run in campaign.state.scored:
-        if run.last:
-            diff = campaign.workspace.diff(run.attempts[0].parent, run.last.commit, (EXPERIMENT,))
-            parts.append(f"run_{run.number}: {run.last.change}\n```diff\n{diff[:DIFF_SHOWN]}\n```")
-    return "\n\n".join(parts)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.audit.__main__ import main as audit
+from agent.report.results import shown
 from agent.writeup.__main__ import main
 from agent.writeup.latex import has_latex
 from bench.writeup.cases import Bench
@@ -55,12 +56,17 @@ def test_the_html_page_links_each_number_and_loads_nothing(recorded: Bench, tmp_
     assert all(f"id='{target}'" in page for target in set(re.findall(r"href='#([^']+)'", page)))
     assert not re.search(r"(?:src|href)='(?!#|data:)", page)
     assert "\\res" not in page
+    # A table is one, its caption and its number are there, and nothing is referred to that is not resolved.
+    assert "<figcaption>Table 1: Scores of the runs.</figcaption><table>" in page
+    assert "<tr><td>run_2</td><td><a href='#source-run_2'>0.7379</a></td>" in page
+    assert "&lt;ref&gt;" not in page
 
 
 def test_what_the_audit_finds_is_refused_with_its_place(recorded: Bench, tmp_path: Path) -> None:
     good = texts()["results"]
     typed = block("results", good.replace("\\res{run_5}{core.explained_variance}.", "0.744."))
     claims = block("results", good.replace("within noise of the baseline.", "and improves on the baseline."))
+    # Written anew twice, where an edit would do: a model may.
     code, paper = write(recorded, tmp_path, replies({"results": [typed, claims]}), "--no-compile")
     assert code == 0
     asked = [line["prompt"] for line in prompts(paper) if line["purpose"] == "writeup_draft_results"]
@@ -68,7 +74,59 @@ def test_what_the_audit_finds_is_refused_with_its_place(recorded: Bench, tmp_pat
     assert "0.744 is typed" in asked[1]
     assert "\\res{run_5}{core.explained_variance}" in asked[1]
     assert "'improves'" in asked[2]
-    assert "The file is empty" in asked[2]
+    assert "0.744" not in asked[2]
+
+
+def test_one_fault_costs_one_edit_and_stays_named_while_an_edit_fails(recorded: Bench, tmp_path: Path) -> None:
+    good = texts()["results"]
+    wrong = good.replace("\\res{run_5}{core.explained_variance}.", "0.744.")
+    (line,) = [line for line in wrong.splitlines() if "0.744" in line]
+    unmatched = block("results", "Something else.", "A line that nobody wrote.")
+    mended = block("results", line.replace("0.744.", "\\res{run_5}{core.explained_variance}."), line)
+    lines = replies({"results": [block("results", wrong), unmatched]})
+    lines[lines.index(block("results", good))] = mended
+    code, paper = write(recorded, tmp_path, lines, "--no-compile")
+    assert code == 0
+    assert (paper / "sections" / "results.tex").read_text().strip() == good.strip()
+    asked = [line["prompt"] for line in prompts(paper) if line["purpose"] == "writeup_draft_results"]
+    assert [line in prompt for prompt in asked] == [False, True, True]
+    assert ["0.744 is typed" in prompt for prompt in asked] == [False, True, True]
+    assert "Your last reply was refused" in asked[2]
+
+
+def test_a_draft_that_was_left_with_faults_is_not_let_be(recorded: Bench, tmp_path: Path) -> None:
+    good = texts()["setup"]
+    bad = f"{good}\nOur penalty reduces absorption."
+    mended = block("setup", "We ask about absorption.", "Our penalty reduces absorption.")
+    lines = replies({"setup": [block("setup", bad)] * 2})
+    place = lines.index(block("setup", good))
+    lines[place] = block("setup", bad)
+    lines.insert(place + 2, mended)
+    code, paper = write(recorded, tmp_path, lines, "--no-compile")
+    assert code == 0
+    asked = [line["prompt"] for line in prompts(paper) if line["purpose"] == "writeup_refine_setup"]
+    assert len(asked) == 2
+    assert all("'reduces'" in prompt for prompt in asked)
+
+
+def test_a_writer_has_what_a_section_is_about(recorded: Bench, tmp_path: Path) -> None:
+    _, paper = write(recorded, tmp_path, replies(), "--no-compile")
+    first = json.loads((paper / "transcript.jsonl").read_text().splitlines()[0])["request"]["system"]
+    evidence = recorded.evidence
+    assert "residual stream after layer" in first
+    assert "Analysis at the time: " in first
+    assert "competition_weight=0.05" in first
+    margin = evidence.judge("run_1", "core.explained_variance", "topk").margin
+    floor = evidence.lookup("noise", "core.explained_variance")
+    assert margin == pytest.approx(floor.value if floor else None)
+    assert f"core.explained_variance ±{shown(margin or 0)}" in first
+    by = {line["purpose"]: line["prompt"] for line in prompts(paper)}
+    assert evidence.template in by["writeup_draft_method"]
+    assert "Labels in other sections: " in by["writeup_draft_conclusion"]
+    assert '"corpus"' in by["writeup_draft_setup"]
+    # The reviewer sees what a reader sees.
+    assert "0.7379" in by["writeup_review"]
+    assert "\\res{" not in by["writeup_review"]
 
 
 def test_no_prompt_holds_the_paper_twice(recorded: Bench, tmp_path: Path) -> None:
@@ -97,7 +155,8 @@ def test_a_paper_with_a_fault_left_is_not_done(
 ) -> None:
     good = texts()["conclusion"]
     bad = block("conclusion", good.replace("we find no effect", "our method reduces absorption, but we find no effect"))
-    lines = replies({"conclusion": [bad, bad]}, after=["I see no fault."] * 15)
+    # Where a fault is left, NO_CHANGE is refused twice more, when the section is refined and beside the whole.
+    lines = replies({"conclusion": [bad, bad]}, after=["NO_CHANGE"] * 4 + ["I see no fault."] * 15)
     lines[lines.index(block("conclusion", good))] = bad
     code, paper = write(recorded, tmp_path, lines, "--no-compile")
     assert code == 1
