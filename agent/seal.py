@@ -44,6 +44,16 @@ def hashes(folder: Path) -> dict[str, str]:
     return found
 
 
+def unchanged(folder: Path, files: dict[str, str]) -> bool:
+    """Whether every file of before is there and the same; there may be others.
+
+    Args:
+        folder: A run's.
+        files: The hashes of before.
+    """
+    return folder.is_dir() and files.items() <= hashes(folder).items()
+
+
 def broken_seals(workspace: Path, sealed: dict[str, dict[str, str]]) -> list[str]:
     """What differs from the hashes in the ledger, a line for each file.
 

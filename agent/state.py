@@ -95,12 +95,16 @@ class Run:
 
 @dataclass
 class State:
-    """A campaign as its ledger tells it."""
+    """A campaign as its ledger tells it.
+
+    `making` holds the hashes of each seed of a baseline that was trained, by the name of the baseline in the cache.
+    """
 
     settings: Settings
     idea: str
     template: str
     eras: list[dict[str, Any]] = field(default_factory=list)
+    making: dict[str, dict[int, dict[str, str]]] = field(default_factory=dict)
     stale: bool = False
     changed: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
@@ -254,6 +258,10 @@ def _on_baselines(state: State, data: dict[str, Any]) -> None:
     state.sealed = {name: files for name, files in state.sealed.items() if not name.startswith("run_0/")}
 
 
+def _on_baseline_trained(state: State, data: dict[str, Any]) -> None:
+    state.making.setdefault(data["key"], {})[data["seed"]] = data["files"]
+
+
 def _on_stale(state: State, data: dict[str, Any]) -> None:
     state.stale = not data["accepted"]
     state.changed = tuple(data["changes"]) if data["accepted"] else ()
@@ -369,6 +377,7 @@ def _analyse(state: State, number: int, text: str) -> None:
 
 _APPLY = {
     "settings": _on_settings,
+    "baseline_trained": _on_baseline_trained,
     "baselines": _on_baselines,
     "refused": _on_refused,
     "edited": _on_edited,
