@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.gates.canonical import code_key
+from agent.history import read_state
 from agent.idea import Idea, parse_idea
 from agent.ledger import Event
 from agent.models.base import Model, Reply, Request
 from agent.report.results import Group, RunResult, Value, load_groups, load_result
 from agent.screen import Screen
 from agent.settings import Settings
-from agent.state import Attempt, State, read_state
+from agent.state import Attempt, State
 from agent.workspace import EXPERIMENT, Workspace
 
 if TYPE_CHECKING:
+    from agent.execute.executor import Executor
     from agent.execute.sandbox import Sandbox
     from lab.settings import Profile
 
@@ -69,6 +71,13 @@ class Campaign:
         from agent.execute.sandbox import choose_sandbox
 
         return choose_sandbox(self.settings.sandbox)
+
+    @cached_property
+    def executor(self) -> "Executor":
+        """Where what it runs is run."""
+        from agent.execute.executor import this_machine
+
+        return this_machine()
 
     @cached_property
     def model(self) -> Model:

@@ -31,6 +31,7 @@ class Settings(BaseModel):
         run_seconds: The time limit of a run; None takes the profile's.
         evals: The evaluations that score a run; None takes the profile's.
         device: `cpu`, `cuda`, or None for what there is.
+        gpus: How many GPUs a run gets, where there are any.
         sandbox: Whether what the model writes is contained; False only by the user's word.
         goal: The metric by which one run is better than another; None takes explained variance where it is scored.
         confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
@@ -54,6 +55,7 @@ class Settings(BaseModel):
     run_seconds: Annotated[float, Field(gt=0)] | None = None
     evals: tuple[str, ...] | None = None
     device: str | None = None
+    gpus: Count = 1
     sandbox: bool = True
     goal: str | None = None
     confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3

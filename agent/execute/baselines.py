@@ -24,10 +24,9 @@ from agent.execute.kept import (
     other_conditions,
     set_aside,
 )
-from agent.execute.local import run
+from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
-from agent.execute.sandbox import remove
-from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
 from agent.seal import hashes, unchanged
@@ -116,10 +115,11 @@ def prepare(campaign: Campaign) -> dict[str, Any]:
     arguments += ["--evals", ",".join(campaign.settings.evals or campaign.profile.default_evals)]
     if campaign.settings.device:
         arguments += ["--device", campaign.settings.device]
-    with progress_file() as progress, campaign.screen.step("set-up: model, activations, evaluations", progress) as tick:
+    what = "set-up: model, activations, evaluations"
+    with progress_in(log.parent) as progress, campaign.screen.step(what, progress) as tick:
         command = lab_command("lab.prepare", *arguments)
         env = environment(campaign, progress=progress)
-        result = run(command, cwd=log.parent, env=env, log=log, seconds=limit, tick=tick)
+        result = run_set_up(campaign, command, label=what, env=env, log=log, seconds=limit, tick=tick)
     require(result, "the lab's set-up", limit)
     facts: dict[str, Any] = json.loads(out.read_text())
     return facts
@@ -200,13 +200,11 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
     if before is not None and unchanged(target, before):
         return target
     code = home / "code"
-    remove(target)
-    for path in (code, target):
-        path.mkdir(exist_ok=True)
+    code.mkdir(exist_ok=True)
     (code / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
     one = f"{what}, seed {recipe.seeds.index(seed) + 1} of {len(recipe.seeds)}"
     log = _log(campaign.workspace.run_dir(0) / "logs", what, f"seed{seed}")
-    result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log)
+    result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)
     require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
     seconds = round(result.seconds, 2)
     campaign.record("baseline_trained", key=home.name, seed=seed, seconds=seconds, files=hashes(target))

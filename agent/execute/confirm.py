@@ -67,14 +67,12 @@ def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
     assert plan.run is not None
     home = campaign.confirm_dir(plan.run)
     code, folder = home / "code", home / f"run_{plan.run}_confirm_seed{seed}"
-    shutil.rmtree(folder, ignore_errors=True)
-    for path in (code, folder):
-        path.mkdir(parents=True, exist_ok=True)
+    code.mkdir(parents=True, exist_ok=True)
     (code / EXPERIMENT).write_text(
         campaign.workspace.at(campaign.attempt(plan.run).commit, EXPERIMENT), encoding="utf-8"
     )
     what = f"confirming run {plan.run}, seed {plan.seeds.index(seed) + 1} of {len(plan.seeds)}"
-    result = train(campaign, folder, code, seed, what)
+    result = train(campaign, folder, code, seed, what, empty=True)
     failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
     if not failure and not (folder / "training.json").is_file():
         failure = "it saved no SAE"

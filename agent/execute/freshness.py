@@ -31,6 +31,7 @@ def check_freshness(campaign: Campaign) -> None:
     if campaign.settings.stale_ok:
         go_on_stale(campaign, changes)
         return
+    campaign.executor.forget(campaign)
     campaign.screen.say(f"  the baselines are stale and are made again; changed: {', '.join(changes)}")
     campaign.record("stale", changes=changes, accepted=False)
 

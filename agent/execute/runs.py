@@ -9,8 +9,8 @@ from pathlib import Path
 from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import Result, tail
-from agent.execute.sandbox import remove, run_contained
-from agent.execute.surroundings import environment, lab_command, progress_file
+from agent.execute.order import run_contained
+from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.gates.after import idle_parts, objections
 from agent.report.compare import best_comparison
 from agent.report.judged import headline_verdicts, wanted_k
@@ -30,16 +30,15 @@ def execute(campaign: Campaign, this: Run) -> None:
         this: The run, its newest edit not yet started.
     """
     folder = campaign.workspace.run_dir(this.number)
-    # Left by a launcher that was killed: that attempt is the one that is repeated.
-    remove(folder)
-    folder.mkdir()
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     lines = folder / "lines.json"
     later = this.last.smoke["later"] if this.last and this.last.smoke else []
     seed = campaign.profile.baselines.seeds[0]
     # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
     traced = ["lab.traced", "--report", str(lines)] if later else []
-    result = train(campaign, folder, campaign.workspace.path, seed, f"run {this.number}: training", under=traced)
+    what = f"run {this.number}: training"
+    # What a launcher that was killed left there is no part of this attempt.
+    result = train(campaign, folder, campaign.workspace.path, seed, what, under=traced, empty=True)
     if not result.ok:
         _fail(campaign, this, result.reason(limit), result)
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
@@ -61,12 +60,13 @@ def train(
     under: Sequence[str] = (),
     seconds: float | None = None,
     given: Mapping[str, str] | None = None,
+    empty: bool = False,
 ) -> Result:
     """Run `experiment.py` once.
 
     Args:
         campaign: The campaign.
-        folder: Where it leaves its SAE; it exists.
+        folder: Where it leaves its SAE.
         code: The folder with `experiment.py`, its working folder.
         seed: The seed, the lab's.
         what: The step, in words.
@@ -75,6 +75,7 @@ def train(
         under: A module of the lab, and its arguments, that runs the script and looks on.
         seconds: The time limit; that of a run when None.
         given: What its environment holds besides.
+        empty: Whether the folder is emptied first, and made where it is not there.
 
     Returns:
         How it ended.
@@ -82,13 +83,15 @@ def train(
     command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
     if under:
         command = lab_command(*under, *command[1:])
-    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
+    with progress_in(folder) as progress, campaign.screen.step(what, progress) as tick:
         return run_contained(
             campaign,
             command,
+            label=what,
             cwd=code,
             readable=[code / EXPERIMENT],
-            writable=[folder, progress.parent],
+            writable=[folder],
+            empty=[folder] if empty else [],
             env={**environment(campaign, seed, progress, settings), **(given or {})},
             log=log or folder / "log.txt",
             seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
@@ -148,14 +151,15 @@ def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> R
     arguments = [*map(str, folders), "--profile", str(campaign.profile.path), "--evals", ",".join(evals)]
     if campaign.settings.device:
         arguments += ["--device", campaign.settings.device]
-    with progress_file() as progress, campaign.screen.step(what, progress) as tick:
+    with progress_in(folders[0]) as progress, campaign.screen.step(what, progress) as tick:
         return run_contained(
             campaign,
             lab_command("lab.evaluate", *arguments),
+            label=what,
             cwd=folders[0],
             # Trusted, but it opens files that the run made: a flaw in how they are read must not reach the machine.
             trusted=True,
-            writable=[*folders, progress.parent],
+            writable=folders,
             env=environment(campaign, progress=progress),
             log=log,
             seconds=campaign.profile.limits.score_seconds * len(folders),

@@ -1,4 +1,4 @@
-"""The sandbox: every run, smoke run, plot, scoring and LaTeX compile of a campaign goes through `run_contained`.
+"""The sandbox: every run, smoke run, plot, scoring and LaTeX compile of a campaign goes through `contain`.
 
 What is run may read the environment's packages and what it is given, write the folders that it is given and a /tmp of
 its own, and use the GPU. It has no network, sees no other process, and ends with everything that it started.
@@ -17,15 +17,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.execute.jail import landlock, seccomp
 from agent.execute.jail.spec import Limits, Spec, Way
 from agent.execute.local import Result, run
-
-if TYPE_CHECKING:
-    from agent.campaign import Campaign
 
 # Of the machine: programs, libraries, fonts, TeX, and what a GPU's driver looks up. No keys, no passwords, no home.
 _ETC = "alternatives fonts group ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf OpenCL passwd"
@@ -116,78 +112,6 @@ def _trouble(sandbox: Sandbox) -> str:
             return f"{sandbox.way}: {error}"
         said = (Path(folder) / "log").read_text(errors="replace").strip()
     return "" if result.ok else f"{sandbox.way}: {result.reason(10)} {said}"
-
-
-def run_contained(
-    campaign: "Campaign",
-    command: Sequence[str],
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    log: Path,
-    seconds: float,
-    writable: Iterable[Path],
-    readable: Iterable[Path] = (),
-    trusted: bool = False,
-    tick: Callable[[], None] = lambda: None,
-) -> Result:
-    """Run a command of a campaign in its sandbox, within the profile's limits.
-
-    Args:
-        campaign: Whose sandbox, limits and cache count.
-        command: The program and its arguments.
-        cwd: Its working folder; it may not write there unless that is said below.
-        env: Its environment (`agent.execute.surroundings.environment`).
-        log: The file that takes its output.
-        seconds: The time limit.
-        writable: The folders that it may change; they must exist.
-        readable: The files and folders that it may read, beside the environment's packages, the profile and what the
-            cache holds for training.
-        trusted: The project's own code, which reads what others wrote: it may write the cache, and only its time is
-            limited.
-        tick: Called about ten times a second while it runs.
-
-    Returns:
-        How it ended. Links, devices and the like that it left in its folders are gone.
-
-    Raises:
-        AgentError: It could not be started, or its output could not be kept.
-    """
-    from lab.cache import root
-    from lab.prepare import READ_BY_RUNS
-
-    folders = list(writable)
-    cached = [] if trusted else [root() / kind for kind in READ_BY_RUNS]
-    hub = _hub(campaign)
-    result = contain(
-        campaign.sandbox,
-        command,
-        cwd=cwd,
-        env={**env, "HF_HUB_OFFLINE": "1", **({"HF_HUB_CACHE": str(hub)} if hub else {})},
-        log=log,
-        limits=Limits(seconds) if trusted else _limits(campaign, seconds),
-        readable=[*readable, campaign.profile.path, *cached, *([hub] if hub else [])],
-        writable=[*folders, root()] if trusted else folders,
-        devices=gpus() if campaign.settings.device != "cpu" else [],
-        tick=tick,
-    )
-    removed = [] if trusted else [name for folder in folders for name in tidy(folder)]
-    if removed:
-        with log.open("a") as file:
-            file.write("\nRemoved, since only files and folders are kept: " + ", ".join(removed[:10]) + "\n")
-    return result
-
-
-def _limits(campaign: "Campaign", seconds: float) -> Limits:
-    allowed = campaign.profile.limits
-    return Limits(
-        seconds,
-        memory=int(allowed.run_memory_gb * 1e9),
-        processes=allowed.run_processes,
-        disk=int(allowed.run_disk_gb * 1e9),
-        files=allowed.run_files,
-        output=int(allowed.run_output_mb * 1e6),
-    )
 
 
 def contain(
@@ -315,15 +239,6 @@ def _lab() -> Path:
     import lab
 
     return Path(lab.__file__).parent
-
-
-def _hub(campaign: "Campaign") -> Path | None:
-    """The hub's copies on this machine, without the token that lies beside them; None where none are needed."""
-    if campaign.profile.subject.source != "hub":
-        return None
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
 
 
 def _outermost(paths: Iterable[Path]) -> list[str]:

@@ -1,9 +1,8 @@
-"""What a child process is given: its interpreter, its environment, its folder."""
+"""What a child process is given: its environment, and where it says how far it is."""
 
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent.campaign import Campaign
@@ -50,7 +49,16 @@ def lab_command(module: str, *arguments: str) -> list[str]:
 
 
 @contextmanager
-def progress_file() -> Iterator[Path]:
-    """A file for the lab's progress, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sae-progress-") as folder:
-        yield Path(folder) / "progress.json"
+def progress_in(folder: Path) -> Iterator[Path]:
+    """A file in a run's folder for the lab's progress, gone afterwards; another machine sees it too.
+
+    Args:
+        folder: A folder that the command may change; it may be made only later.
+    """
+    path = folder / ".progress.json"
+    try:
+        yield path
+    finally:
+        for left in folder.glob(f"{path.name}*"):
+            with suppress(OSError):  # a run may have made something else of it
+                left.unlink()

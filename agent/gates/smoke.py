@@ -61,12 +61,11 @@ def smoke(campaign: Campaign, this: Run) -> None:
     """
     assert this.last is not None
     folder = campaign.workspace.run_dir(this.number).with_name(f"run_{this.number}_smoke_{this.last.number}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     known = known_weights(campaign)
     # What is mended is still the whole edit since the last code that worked.
     parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
-    found = try_script(campaign, f"run {this.number}: smoke run", campaign.workspace.path, folder, parent, known)
+    what = f"run {this.number}: smoke run"
+    found = try_script(campaign, what, campaign.workspace.path, folder, parent, known, empty=True)
     seconds = round(found.result.seconds, 2)
     if not found.reason:
         shutil.rmtree(folder)
@@ -90,7 +89,9 @@ def smoke(campaign: Campaign, this: Run) -> None:
         campaign.record("given_up", run=this.number, reason=f"{failed} smoke runs failed, last: {found.reason}")
 
 
-def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, Known]) -> Smoked:
+def try_script(
+    campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, Known], empty: bool = False
+) -> Smoked:
     """Run `experiment.py` of a folder on a few batches, as it would be run for real.
 
     Args:
@@ -100,6 +101,7 @@ def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: s
         folder: Where it leaves what it makes.
         parent: The script before the edit; empty when there was none.
         known: Earlier scripts, by what they trained in their smoke runs.
+        empty: Whether the folder is emptied first, and made where it is not there.
 
     Returns:
         What was found.
@@ -108,7 +110,7 @@ def try_script(campaign: Campaign, what: str, cwd: Path, folder: Path, parent: s
     # Started as every run is, so that it is contained as every run is.
     under, given = ["lab.smoke", "--report", str(report)], {"SAE_LAB_SMOKE_STEPS": str(STEPS)}
     seed = campaign.profile.baselines.seeds[0]
-    result = train(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given)
+    result = train(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given, empty=empty)
     read = _read(report)
     if not result.ok or read is None or not read["finished"]:
         reason = result.reason(limit) if not result.ok else "it left no report"

@@ -7,8 +7,8 @@ from typing import Any
 from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import tail
+from agent.execute.order import run_contained
 from agent.execute.runs import FEEDBACK
-from agent.execute.sandbox import run_contained
 from agent.execute.surroundings import environment, lab_command
 from agent.gates.protect import breaches, explain
 from agent.prompt import plot_prompt
@@ -87,12 +87,14 @@ def make_plots(campaign: Campaign) -> None:
         result = run_contained(
             campaign,
             lab_command("lab.drawn", "--report", str(folder / DRAWN), PLOT),
+            label="figures",
             cwd=campaign.workspace.path,
             env=env,
             log=log,
             seconds=limit,
             readable=[campaign.workspace.path / PLOT, *campaign.workspace.path.glob("run_*")],
             writable=[folder],
+            gpu=False,
             tick=tick,
         )
     problem = "" if result.ok else result.reason(limit)

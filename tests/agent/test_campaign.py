@@ -11,8 +11,9 @@ import time
 
 import pytest
 
+from agent.history import read_state
 from agent.ledger import Ledger
-from agent.state import next_step, read_state
+from agent.state import next_step
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 

@@ -13,13 +13,14 @@ from agent.execute.baselines import make_baselines, obtain, profile_recipe
 from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.kept import KIND, copy_seeds, differences
+from agent.history import read_state
 from agent.ledger import Ledger
 from agent.notes import check_notes, write_notes
 from agent.prompt import plot_prompt, turn_prompt
 from agent.report.compare import compare
 from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
 from agent.screen import Screen
-from agent.state import next_step, read_state
+from agent.state import next_step
 from agent.workspace import Workspace
 from lab import cache
 from tests.agent.campaigns import IDEA, TINY, launch

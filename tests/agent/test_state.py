@@ -3,9 +3,10 @@
 import pytest
 
 from agent.errors import AgentError
+from agent.history import read_state
 from agent.ledger import Event
 from agent.settings import Settings
-from agent.state import exhausted, next_step, read_state
+from agent.state import exhausted, next_step
 
 EDIT = {"commit": "c", "parent": "p", "code": "k", "change": "x", "prediction": "", "predictions": [], "analysis": ""}
 

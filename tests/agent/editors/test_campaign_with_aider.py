@@ -6,8 +6,8 @@ import pytest
 
 from agent.editors.aider import find_aider
 from agent.errors import AgentError
+from agent.history import read_state
 from agent.ledger import Ledger
-from agent.state import read_state
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 

@@ -1,0 +1,62 @@
+"""Where a campaign's orders are carried out: on this machine, its GPUs handed out one by one, or on a cluster."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from agent.execute.gpus import Gpus
+from agent.execute.local import Result
+from agent.execute.order import Order, carry_out
+
+if TYPE_CHECKING:
+    from agent.campaign import Campaign
+
+
+class Executor(Protocol):
+    """Carries out orders; one serves all campaigns of a launcher."""
+
+    def run(self, campaign: "Campaign", order: Order, tick: Callable[[], None]) -> Result:
+        """Carry out an order, and wait for its end.
+
+        Args:
+            campaign: Whose order it is; its ledger may say that it is under way already.
+            order: What is to be run.
+            tick: Called again and again in the meantime; raises when the user wants to stop.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            AgentError: It could not be carried out, for a reason that is not the order's.
+        """
+        ...
+
+    def forget(self, campaign: "Campaign") -> None:
+        """End what is still under way for a campaign, since nobody will ask for its outcome."""
+        ...
+
+
+class Local:
+    """This machine.
+
+    Args:
+        gpus: Its GPUs.
+    """
+
+    def __init__(self, gpus: Gpus) -> None:
+        self._gpus = gpus
+
+    def run(self, campaign: "Campaign", order: Order, tick: Callable[[], None]) -> Result:
+        """See `Executor.run`; waits for GPUs first, where the order wants some and this machine has any."""
+        with self._gpus.lease(order.gpus, tick) as visible:
+            order.clear()
+            return carry_out(order.on(visible), tick)
+
+    def forget(self, campaign: "Campaign") -> None:
+        """Nothing goes on here without its launcher."""
+
+
+@functools.cache
+def this_machine() -> Local:
+    """The one executor of this process for this machine."""
+    return Local(Gpus.of_this_machine())
