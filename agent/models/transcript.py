@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agent.errors import AgentError
+from agent.files import flush_folder
 from agent.models.base import Finish, Reply, Request
 from agent.models.keys import scrub
 
@@ -157,6 +158,7 @@ def append_line(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
         with path.open("ab+") as file:
             end = file.seek(0, os.SEEK_END)
             start = _whole_length(file, end)
@@ -171,6 +173,8 @@ def append_line(path: Path, text: str) -> None:
             except OSError:
                 os.ftruncate(file.fileno(), start)
                 raise
+        if new:
+            flush_folder(path.parent)
     except OSError as error:
         raise AgentError(f"cannot write {path}: {error.strerror}; free some space or mend the permissions") from error
 
