@@ -99,7 +99,7 @@ def edit_with_aider(
     before = _snapshot(root, editable)
     if not before:
         raise AgentError(f"nothing to edit: no file in {root} matches {', '.join(editable)}")
-    with Bridge(model, purpose=purpose) as bridge, tempfile.TemporaryDirectory(prefix="aider-") as folder:
+    with Bridge(model, purpose=purpose) as bridge, tempfile.TemporaryDirectory(prefix="sae-aider-") as folder:
         home, copy = Path(folder) / "home", Path(folder) / "work"
         home.mkdir()
         for name, content in before.items():

@@ -7,6 +7,7 @@ its own, and use the GPU. It has no network, sees no other process, and ends wit
 
 import functools
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -148,7 +149,8 @@ def contain(
         AgentError: It could not be started, or its output could not be kept.
     """
     folders = [path.resolve() for path in writable]
-    private = Path(tempfile.mkdtemp(prefix="sae-run-")).resolve()
+    # Made and deleted by the supervisor, which outlives a launcher that is killed.
+    private = Path(tempfile.gettempdir()).resolve() / f"sae-run-{secrets.token_hex(8)}"
     tmp = _OWN_TMP if sandbox.way == "bubblewrap" else str(private)
     own = dict.fromkeys(("HOME", "TMPDIR", "TMP", "TEMP"), tmp)
     asked = (path for path in map(Path.absolute, readable) if not any(map(path.is_relative_to, folders)))
