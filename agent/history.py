@@ -111,6 +111,10 @@ def _on_ran(state: State, data: dict[str, Any]) -> None:
     _last(state, data).ran = data
 
 
+def _on_lost(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).ran = None
+
+
 def _on_failed(state: State, data: dict[str, Any]) -> None:
     _last(state, data).failure = data
 
@@ -146,7 +150,7 @@ def _on_ended(state: State, data: dict[str, Any]) -> None:
 
 def _on_plot_edited(state: State, data: dict[str, Any]) -> None:
     state.calls = data["call"]
-    state.plot_edited = data["commit"]
+    state.plot_edited = state.plots = data["commit"]
     state.plot_refusals = []
     state.closing = data["analysis"] or state.closing
 
@@ -194,6 +198,7 @@ _APPLY = {
     "smoked": _on_smoked,
     "smoke_failed": _on_smoke_failed,
     "ran": _on_ran,
+    "lost": _on_lost,
     "failed": _on_failed,
     "scored": _on_scored,
     "matched": _on_matched,

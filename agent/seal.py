@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.files import remove_unfinished
+
 if TYPE_CHECKING:
     from agent.campaign import Campaign
 
@@ -20,6 +22,7 @@ def seal_results(campaign: "Campaign") -> None:
     for folder in scored_folders(campaign.workspace.path):
         name = folder.relative_to(campaign.workspace.path).as_posix()
         if name not in sealed:
+            remove_unfinished(folder)
             campaign.record("sealed", folder=name, files=hashes(folder))
 
 
