@@ -20,7 +20,10 @@ from agent.workspace import EXPERIMENT, Workspace
 if TYPE_CHECKING:
     from agent.execute.executor import Executor
     from agent.execute.sandbox import Sandbox
+    from agent.models import Purse
     from lab.settings import Profile
+
+TRANSCRIPT = "transcript.jsonl"
 
 
 @dataclass
@@ -31,11 +34,13 @@ class Campaign:
         workspace: Its folder.
         screen: What the user sees.
         root: The folder with the user's `.env`.
+        purse: The budget, where campaigns of this process share one.
     """
 
     workspace: Workspace
     screen: Screen
     root: Path
+    purse: "Purse | None" = None
     _results: dict[str, RunResult] = field(default_factory=dict)
     _groups: dict[Path, dict[str, Group]] = field(default_factory=dict)
 
@@ -83,16 +88,23 @@ class Campaign:
     def model(self) -> Model:
         """Who answers; made at the first question, so that a campaign that asks nothing more needs no key."""
         from agent.models import make_model
-        from agent.models.budget import Budget
 
-        settings = self.settings
         return make_model(
-            settings.model,
-            transcript=self.workspace.path / "transcript.jsonl",
-            budget=Budget(settings.budget_usd, settings.budget_tokens),
+            self.settings.model,
+            transcript=self.workspace.path / TRANSCRIPT,
+            purse=self.purse or self.own_purse(),
             start=self.state.calls,
             root=self.root,
         )
+
+    def own_purse(self) -> "Purse":
+        """The budget as the settings have it, with what the campaigns that share it have spent so far."""
+        from agent.models import Budget, Purse, Transcript
+
+        settings, path = self.settings, self.workspace.path
+        folders = [path.parent / name for name in settings.together] or [path]
+        transcripts = [Transcript(folder / TRANSCRIPT) for folder in folders]
+        return Purse(Budget(settings.budget_usd, settings.budget_tokens), transcripts)
 
     @cached_property
     def template_code(self) -> str:
@@ -111,6 +123,8 @@ class Campaign:
     def record(self, kind: str, /, **data: Any) -> Event:
         """Write an event to the ledger and tell the screen."""
         event = self.workspace.ledger.append(kind, **data)
+        if kind == "settings":
+            self.__dict__.pop("settings", None)  # it is read anew
         self.screen.event(kind, data)
         return event
 

@@ -15,6 +15,11 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the user wants to stop."""
+        return self._wanted
+
     def check(self) -> None:
         """Stop here if that is wished.
 

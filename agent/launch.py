@@ -5,22 +5,20 @@ Only the standard library is imported before the arguments are known to be good,
 
 import argparse
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
+    from agent.interrupt import Interrupt
     from agent.screen import Screen
-    from agent.settings import Settings
-    from agent.workspace import Workspace
-    from lab.settings import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+ALL = "all"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: The arguments; those of the process when None.
 
     Returns:
-        The exit code: 0 when the campaign is done, 2 for a wrong call or something only the user can mend, 3 when a
-        budget stopped it, 130 when the user did.
+        The exit code: 0 when every campaign is done, 2 for a wrong call or something only the user can mend, 3 when a
+        budget stopped one, 130 when the user did.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -44,182 +42,130 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
+    from agent.begin import begin, check
     from agent.campaign import Campaign
     from agent.interrupt import Interrupt
-    from agent.loop import run_campaign
-    from agent.models.base import BudgetExceeded
-    from agent.screen import Screen, Style
     from agent.workspace import Workspace
     from lab.errors import LabError
 
+    if arguments.idea and arguments.resume:
+        raise AgentError("give ideas to begin with, or folders to --resume, not both")
     interrupt = Interrupt()
-    style: Style = "json" if arguments.json else "quiet" if arguments.quiet else "rich"
-    screen = Screen(style, interrupt.check)
     try:
-        workspace = Workspace(arguments.resume) if arguments.resume else _new(arguments, screen)
-        campaign = Campaign(workspace, screen, ROOT)
-        with workspace.lock():
-            if arguments.resume:
-                _resume(campaign, arguments)
-            interrupt.listen()
-            campaign.record("sandbox", way=campaign.sandbox.way, said=campaign.sandbox.said)
-            screen.say(f"  {campaign.sandbox.said}")
-            if not campaign.settings.sandbox:
-                sys.stderr.write(f"warning: {campaign.sandbox.said}\n")
-            try:
-                run_campaign(campaign)
-            except KeyboardInterrupt:
-                return _stopped(campaign, "stopped by the user", INTERRUPTED)
-            except BudgetExceeded as error:
-                return _stopped(campaign, str(error), 3)
-            except (AgentError, LabError, OSError) as error:
-                said = _said(error, campaign)
-                with suppress(AgentError):  # the disk that stopped it may have no room for this either
-                    campaign.record("stopped", reason=said)
-                raise AgentError(f"{said} (resume with: {_resume_command(campaign)})") from error
-            _show_end(campaign)
-        return 0
+        if arguments.resume:
+            workspaces = [Workspace(path) for path in _stopped_ones(arguments)]
+            screens = _screens(arguments, [workspace.path.name for workspace in workspaces], interrupt)
+            campaigns = [Campaign(*one, ROOT) for one in zip(workspaces, screens, strict=True)]
+        else:
+            names = _names(arguments)
+            ready = [check(arguments, name) for name in names]
+            campaigns = begin(ready, arguments.runs, _screens(arguments, names, interrupt))
+        interrupt.listen()
+        if len(campaigns) == 1:
+            return _go_on(campaigns[0], arguments)
+        return _side_by_side(campaigns, arguments, interrupt)
     except LabError as error:
         raise AgentError(str(error)) from error
 
 
-def _new(arguments: argparse.Namespace, screen: "Screen") -> "Workspace":
-    """Check everything that can be wrong, then make the workspace."""
-    from agent.execute.sandbox import choose_sandbox
-    from agent.idea import load_idea
-    from agent.models import choose
-    from agent.workspace import Workspace
-    from lab.settings import load_profile
+def _names(arguments: argparse.Namespace) -> list[str]:
+    """The ideas to begin with."""
+    from agent.idea import list_ideas
 
     if not arguments.idea:
         raise AgentError("no idea was named: give --idea NAME, or --list to see them")
-    idea = load_idea(arguments.idea, arguments.ideas)
-    profile = load_profile(arguments.profile)
-    script = arguments.ideas / f"{idea.Name}.script.jsonl"
-    if arguments.model == "script":
-        if not script.is_file():
-            raise AgentError(f"the idea {idea.Name} has no scripted campaign ({script}); give another --model")
-        choice = choose(f"replay:{script}")
-    else:
-        choice = choose(arguments.model, script=script if script.is_file() else None)
-    if choice.provider == "replay" and not Path(choice.name).is_file():
-        raise AgentError(f"no file to replay at {choice.name}: give --model replay:PATH the path of a transcript.jsonl")
-    if arguments.editor == "aider":
-        from agent.editors.aider import find_aider
-
-        find_aider()
-    choose_sandbox(not arguments.no_sandbox)
-    if arguments.goal:
-        _check_goal(arguments.goal, arguments.evals.split(",") if arguments.evals else profile.default_evals)
-    settings = _settings(arguments, _spec(choice.provider, choice.name, choice.base_url), str(profile.path))
-    workspace = Workspace.create(idea, settings.model_dump(mode="json"), arguments.runs)
-    screen.say(f"[bold]{idea.Title}[/bold]")
-    screen.say(f"  {choice.said}")
-    screen.say(f"  workspace {workspace.path}")
-    _show_plan(screen, profile, settings)
-    return workspace
+    names = list_ideas(arguments.ideas) if ALL in arguments.idea else arguments.idea
+    if not names:
+        raise AgentError(f"there are no ideas in {arguments.ideas}; write one there")
+    return list(names)
 
 
-def _show_plan(screen: "Screen", profile: "Profile", settings: "Settings") -> None:
-    """How long it will take, from the profile's own figures."""
-    from agent.screen import duration
+def _stopped_ones(arguments: argparse.Namespace) -> list[Path]:
+    """The folders of the campaigns to go on with; `all` means those that are not done."""
+    if arguments.resume != [Path(ALL)]:
+        return list(arguments.resume)
+    from agent.history import read_state
+    from agent.ledger import Ledger
 
-    baselines = len(profile.baselines.architectures) * len(profile.baselines.seeds)
-    what = f"up to {settings.max_runs} runs; the first time, also the set-up and {baselines} baseline runs"
-    if profile.expected is None:
-        screen.say(f"  {what}; how long that takes was not measured for the profile {profile.name}")
-        return
-    each = profile.expected.run_seconds
-    first = duration(profile.expected.setup_seconds + baselines * each)
-    screen.say(f"  {what} (about {first}); a run takes about {duration(each)}, on {profile.expected.machine}")
-    seeds, more = len(profile.baselines.seeds), []
-    if settings.matched:
-        more.append(f"{seeds} baseline runs for each new L0 that a run reaches ({duration(seeds * each)}, kept)")
-    if settings.confirm:
-        twice = duration(2 * settings.confirm * each)
-        more.append(f"{settings.confirm} seeds to confirm a run that improved, and its baseline ({twice} at most)")
-    if more:
-        screen.say(f"  besides, where needed: {'; '.join(more)}")
+    ledgers = sorted(arguments.runs.glob("*/ledger.jsonl"))
+    found = [path.parent for path in ledgers if not read_state(Ledger(path).events).completed]
+    if not found:
+        raise AgentError(f"no campaign in {arguments.runs} is left to go on with")
+    return found
 
 
-def _settings(arguments: argparse.Namespace, model: str, profile: str) -> "Settings":
-    given = {
-        "profile": profile,
-        "model": model,
-        "editor": arguments.editor,
-        "max_runs": arguments.max_runs,
-        "run_seconds": arguments.time_limit,
-        "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
-        "device": arguments.device,
-        "sandbox": False if arguments.no_sandbox else None,
-        "goal": arguments.goal,
-        "confirm": arguments.confirm,
-        "matched": arguments.matched,
-        "stale_ok": arguments.stale_ok,
-        "budget_usd": arguments.budget_usd,
-        "budget_tokens": arguments.budget_tokens,
-    }
-    return _validated({key: value for key, value in given.items() if value is not None})
+def _screens(arguments: argparse.Namespace, names: list[str], interrupt: "Interrupt") -> list["Screen"]:
+    """What the user sees of each campaign; where there are several, each line says of which."""
+    from agent.screen import Screen, Style
+
+    style: Style = "json" if arguments.json else "quiet" if arguments.quiet else "rich"
+    return [Screen(style, interrupt.check, name if len(names) > 1 else "") for name in names]
 
 
-def _validated(values: dict[str, Any]) -> "Settings":
-    from pydantic import ValidationError
+def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
+    """Go on with a campaign until it is done or stopped.
 
-    from agent.settings import Settings
+    Raises:
+        AgentError: Something that only the user can mend.
+    """
+    from agent.begin import take_up
+    from agent.loop import run_campaign
+    from agent.models.base import BudgetExceeded
+    from lab.errors import LabError
+
+    with campaign.workspace.lock():
+        if arguments.resume:
+            take_up(campaign, arguments)
+        campaign.record("sandbox", way=campaign.sandbox.way, said=campaign.sandbox.said)
+        campaign.screen.say(f"  {campaign.sandbox.said}")
+        if not campaign.settings.sandbox:
+            campaign.screen.complain(f"warning: {campaign.sandbox.said}")
+        try:
+            run_campaign(campaign)
+        except KeyboardInterrupt:
+            return _stopped(campaign, "stopped by the user", INTERRUPTED)
+        except BudgetExceeded as error:
+            return _stopped(campaign, str(error), 3)
+        except (AgentError, LabError, OSError) as error:
+            said = _said(error, campaign)
+            with suppress(AgentError):  # the disk that stopped it may have no room for this either
+                campaign.record("stopped", reason=said)
+            raise AgentError(f"{said} (resume with: {_resume_command(campaign)})") from error
+        _show_end(campaign)
+    return 0
+
+
+def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, interrupt: "Interrupt") -> int:
+    """Go on with several campaigns; one that is stopped does not stop the others."""
+    from agent.execute.executor import places
+    from agent.together import run_together
+    from lab.errors import LabError
+
+    together = {campaign.settings.together for campaign in campaigns}
+    shared = campaigns[0].own_purse() if len(together) == 1 and () not in together else None
+    jobs = arguments.jobs or places(campaigns)
+    campaigns[0].screen.say_of_all(f"{len(campaigns)} campaigns, {jobs} at a time")
+
+    def run(campaign: "Campaign") -> int:
+        campaign.purse = shared
+        try:
+            return _go_on(campaign, arguments)
+        except (AgentError, LabError) as error:
+            campaign.screen.complain(f"error: {error}")
+            return 2
 
     try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the settings"
-        said = first["msg"].removeprefix("Value error, ").lower()
-        raise AgentError(f"{option}: {said}, not {first['input']!r}") from error
-
-
-def _check_goal(goal: str, evals: Iterable[str]) -> None:
-    """A metric that nothing scores would be noticed only after the baselines."""
-    from lab.evals import choose, load
-
-    known = [
-        f"{name}.{metric}" for name in choose(evals) for metric, about in load(name).METRICS.items() if about.better
-    ]
-    if goal not in known:
-        raise AgentError(f"--goal {goal}: no evaluation scores it with a direction; there are {', '.join(known)}")
-
-
-def _spec(provider: str, name: str, base_url: str) -> str:
-    return f"{provider}:{Path(name).resolve() if provider == 'replay' else name}" + (f"@{base_url}" if base_url else "")
-
-
-def _resume(campaign: "Campaign", arguments: argparse.Namespace) -> None:
-    """Take up a campaign; budgets, model, the number of runs and how it is closed may be given anew."""
-    state = campaign.state
-    changed = {
-        "max_runs": arguments.max_runs,
-        "budget_usd": arguments.budget_usd,
-        "budget_tokens": arguments.budget_tokens,
-        "run_seconds": arguments.time_limit,
-        "sandbox": False if arguments.no_sandbox else None,
-        "confirm": arguments.confirm,
-        "matched": arguments.matched,
-        "stale_ok": arguments.stale_ok,
-    }
-    changed = {key: value for key, value in changed.items() if value is not None}
-    if arguments.model != "auto":
-        from agent.models import choose
-
-        choice = choose(arguments.model)
-        changed["model"] = _spec(choice.provider, choice.name, choice.base_url)
-    if changed:
-        settings = _validated({**state.settings.model_dump(mode="json"), **changed})
-        campaign.record("settings", settings=settings.model_dump(mode="json"))
-    campaign.record("resumed")
-    campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
+        codes = run_together(campaigns, jobs, run, interrupt)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by the user; each campaign is kept and goes on with --resume and its folder\n")
+        return INTERRUPTED
+    _show_all(campaigns, codes)
+    return next((code for code in (2, 3, INTERRUPTED) if code in codes), 0)
 
 
 def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
     campaign.record("stopped", reason=reason)
-    sys.stderr.write(f"{reason}; everything so far is kept. Go on with: {_resume_command(campaign)}\n")
+    campaign.screen.complain(f"{reason}; everything so far is kept. Go on with: {_resume_command(campaign)}")
     return code
 
 
@@ -252,6 +198,27 @@ def _show_end(campaign: "Campaign") -> None:
     )
 
 
+def _show_all(campaigns: list["Campaign"], codes: list[int]) -> None:
+    """A line for each of several campaigns, and the page that leads to them."""
+    from agent.report.judged import best_run, goal
+    from agent.report.review import write_index
+
+    words = {0: "done", 3: "stopped by its budget", INTERRUPTED: "stopped by the user"}
+    rows = []
+    for campaign, code in zip(campaigns, codes, strict=True):
+        state = campaign.state
+        best = best_run(campaign, state.scored) if state.scored else None
+        row = best.row(goal(campaign)) if best else None
+        told = f"{best.run.name}: {row.metric} {row.verdict}" if best and row else "none is comparable"
+        rows.append([campaign.idea.Name, words.get(code, "stopped by an error"), str(len(state.scored)), told])
+    columns = ["idea", "campaign", "runs scored", "best run"]
+    screen = campaigns[0].screen
+    screen.table("All campaigns", columns, rows)
+    page = write_index(campaigns[0].workspace.path.parent)
+    outcomes = [dict(zip(columns, row, strict=True)) for row in rows]
+    screen.result(f"  all {page}", {"campaigns": outcomes, "index": str(page)})
+
+
 def _list(folder: Path) -> int:
     from agent.idea import list_ideas, load_idea
 
@@ -260,14 +227,32 @@ def _list(folder: Path) -> int:
     return 0
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return count
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m agent.launch",
         description="Have a language model try an idea for a sparse autoencoder: edit, gate, run, score, record.",
     )
-    parser.add_argument("--idea", metavar="NAME", help="an idea of the ideas folder, without .json")
+    parser.add_argument(
+        "--idea", action="append", metavar="NAME", help="an idea of the ideas folder, without .json; again, or all"
+    )
     parser.add_argument("--list", action="store_true", help="show the ideas and stop")
-    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a campaign that was stopped")
+    parser.add_argument(
+        "--resume",
+        action="append",
+        type=Path,
+        metavar="RUN_DIR",
+        help="go on with a campaign that was stopped; again, or all that are not done",
+    )
+    parser.add_argument(
+        "--jobs", type=_count, metavar="N", help="how many campaigns go on at a time (default: one a GPU)"
+    )
     parser.add_argument(
         "--model",
         default="auto",
@@ -281,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-runs", type=int, metavar="N", help="the most runs (default: 10)")
     parser.add_argument("--evals", metavar="LIST", help="evaluations, with commas (default: the profile's)")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
+    parser.add_argument("--gpus", type=int, metavar="N", help="GPUs for each run, where there are any (default: 1)")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
     parser.add_argument(
         "--no-sandbox", action="store_true", help="run what the model writes with all your rights (not advised)"

@@ -28,25 +28,37 @@ class Screen:
     Args:
         style: `rich` for people, `quiet` for only the result and errors, `json` for a line of JSON for each event.
         check: Called at every tick of a step and before every step; raises when the user wants to stop.
+        name: Of which campaign it speaks, where there are several; they share a terminal, so none draws a bar.
     """
 
-    def __init__(self, style: Style = "rich", check: Tick = lambda: None) -> None:
+    def __init__(self, style: Style = "rich", check: Tick = lambda: None, name: str = "") -> None:
         from rich.console import Console
 
         self.style = style
         self.check = check
+        self._name = name
         # Where nobody's terminal is the measure, in a log file for one, lines may be as long as the tables need.
         self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
     def say(self, text: str) -> None:
         """A line for people."""
         if self.style == "rich":
+            self.console.print(self._named(text))
+
+    def say_of_all(self, text: str) -> None:
+        """A line about all campaigns."""
+        if self.style == "rich":
             self.console.print(text)
+
+    def complain(self, text: str) -> None:
+        """A line on the error output, in each style."""
+        sys.stderr.write(f"{self._name}: {text}\n" if self._name else f"{text}\n")
 
     def event(self, kind: str, data: dict[str, Any]) -> None:
         """An event of the ledger, for programs."""
         if self.style == "json":
-            sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
+            about = {"campaign": self._name} if self._name else {}
+            sys.stdout.write(json.dumps({"event": kind, **about, **data}) + "\n")
             sys.stdout.flush()
 
     def result(self, text: str, data: dict[str, Any]) -> None:
@@ -87,11 +99,11 @@ class Screen:
             yield self.check
             return
         started = time.monotonic()
-        if not self.console.is_terminal:
+        if self._name or not self.console.is_terminal:
             about = f" (about {duration(expected)})" if expected else ""
-            self.console.print(f"  {what}{about} ...")
+            self.say(f"  {what}{about} ...")
             yield self.check
-            self.console.print(f"  {what}: done in {duration(time.monotonic() - started)}")
+            self.say(f"  {what}: done in {duration(time.monotonic() - started)}")
             return
         from rich.markup import escape
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -116,6 +128,9 @@ class Screen:
 
             yield tick
         self.console.print(f"  {what}: done in {duration(time.monotonic() - started)}")
+
+    def _named(self, text: str) -> str:
+        return "\n".join(f"[dim]{self._name}[/dim] {line}" for line in text.split("\n")) if self._name else text
 
 
 def duration(seconds: float) -> str:

@@ -39,6 +39,7 @@ class Settings(BaseModel):
         stale_ok: Whether to go on with baselines that something changed since, and give no verdicts against them.
         budget_usd: A stop on the dollars that the model may cost.
         budget_tokens: A stop on the tokens sent and received.
+        together: The folders of the campaigns that share these budgets, beside each other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +64,7 @@ class Settings(BaseModel):
     stale_ok: bool = False
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     budget_tokens: Count | None = None
+    together: tuple[str, ...] = ()
 
     def tries(self, kind: str) -> int:
         """How many replies refused for one kind of fault end a run."""

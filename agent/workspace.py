@@ -105,12 +105,18 @@ class Workspace:
         flush_folder(runs)
         return cls(path)
 
+    def delete(self) -> None:
+        """Delete the folder of a campaign that has done nothing yet."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for one launcher.
 
+        What another launcher wrote before it let go is read now.
+
         Raises:
-            AgentError: Another launcher holds it; its process number is named.
+            AgentError: Another launcher holds it; its process number is named. Or what it left is damaged.
         """
         with (self.path / LOCK).open("a+") as file:
             try:
@@ -122,6 +128,7 @@ class Workspace:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
+            self.ledger = Ledger(self.ledger.path)
             yield
 
     def read(self, name: str) -> str:

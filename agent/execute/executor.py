@@ -1,7 +1,7 @@
 """Where a campaign's orders are carried out: on this machine, its GPUs handed out one by one, or on a cluster."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from agent.execute.gpus import Gpus
@@ -54,6 +54,13 @@ class Local:
 
     def forget(self, campaign: "Campaign") -> None:
         """Nothing goes on here without its launcher."""
+
+
+def places(campaigns: Sequence["Campaign"]) -> int:
+    """How many campaigns go on at a time where the user does not say: one for each run's GPUs, one without GPUs."""
+    gpus = len(Gpus.of_this_machine().names)
+    wanted = max(1, *(campaign.settings.gpus for campaign in campaigns))
+    return max(1, min(len(campaigns), gpus // wanted))
 
 
 @functools.cache

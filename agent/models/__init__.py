@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
 from agent.models.anthropic import AnthropicModel
 from agent.models.base import BudgetExceeded, CallFailed, ContextTooLong, Model, Reply, Request
-from agent.models.budget import Budget
+from agent.models.budget import Budget, Purse
 from agent.models.keys import child_environment, environment, scrub
 from agent.models.openai import COMPATIBLE_KEY_NAME, OpenAIModel, is_own, shown_url
 from agent.models.recorded import Recorded
@@ -26,6 +26,7 @@ __all__ = [
     "ContextTooLong",
     "Model",
     "ModelSettings",
+    "Purse",
     "Recorded",
     "ReplayModel",
     "Reply",
@@ -119,7 +120,7 @@ def make_model(
     transcript: Path | None = None,
     budget: Budget | None = None,
     start: int | None = None,
-    spent: Callable[[], Spent] | None = None,
+    purse: Purse | None = None,
     root: Path | None = None,
     environ: Mapping[str, str] | None = None,
     settings: ModelSettings | None = None,
@@ -132,7 +133,7 @@ def make_model(
         transcript: where the calls are recorded; with None they are not, and no budget is kept.
         budget: limits in dollars and tokens.
         start: the last transcript line that finished turns have used (0: none yet); see `Recorded`.
-        spent: what counts towards the budget, where campaigns share one; see `Recorded`.
+        purse: the budget, where campaigns share one.
         root: the folder with `.env`; the working directory when None.
         environ: where keys are looked for, in place of the environment and `.env`.
         settings: patience with a faulty server; from the environment when None.
@@ -153,12 +154,12 @@ def make_model(
     else:
         client = _client(choice, environ, settings or ModelSettings.from_environment(environ))
         model, price_known = client, client.price_known
-    if budget is not None:
-        budget.check_price(model.name, known=price_known)
+    budget = purse.budget if purse is not None else budget or Budget()
+    budget.check_price(model.name, known=price_known)
     if record is None:
         return model
     in_order = choice.provider == "replay"
-    return Recorded(model, record, budget=budget, start=start, in_order=in_order, spent=spent)
+    return Recorded(model, record, purse=purse or Purse(budget, [record]), start=start, in_order=in_order)
 
 
 def _client(choice: Choice, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel | OpenAIModel:

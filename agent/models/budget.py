@@ -1,17 +1,20 @@
-"""Budgets: how much a campaign may spend, checked before each call against what the transcript says was spent."""
+"""Budgets: how much may be spent, checked before each call against what the transcripts say was spent."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agent.errors import AgentError
 from agent.models.base import BudgetExceeded
-from agent.models.transcript import Spent
+from agent.models.transcript import Spent, Transcript
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Hard limits for a campaign; None is no limit.
+    """Hard limits for a campaign, or for several together; None is no limit.
 
     Attributes:
         usd: dollars, over all calls.
@@ -60,3 +63,69 @@ class Budget:
             raise AgentError(
                 f"the price of {model} is unknown, so --budget-usd alone cannot be kept: give --budget-tokens as well"
             )
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.usd is not None or self.tokens is not None
+
+
+class Purse:
+    """A budget and what was spent of it, by one campaign or by several side by side.
+
+    A call under way is counted like the dearest so far, so that campaigns side by side pass the budget by no more than
+    one does alone: by its last call.
+    """
+
+    def __init__(self, budget: Budget, transcripts: Sequence[Transcript]) -> None:
+        """Add up what was spent before.
+
+        Args:
+            budget: the limits.
+            transcripts: those of all campaigns that share the budget.
+        """
+        self.budget = budget
+        self._spent = sum((transcript.spent() for transcript in transcripts), Spent())
+        self._dearest = Spent()
+        self._under_way = 0
+        self._ended = threading.Condition()
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around a call: it begins once the budget has room for it.
+
+        Raises:
+            BudgetExceeded: a limit is reached.
+        """
+        with self._ended:
+            while True:
+                self.budget.check(self._spent)
+                if not self._under_way or not self.budget.limited or self._has_room():
+                    break
+                self._ended.wait()
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._under_way -= 1
+                self._ended.notify_all()
+
+    def add(self, cost: Spent) -> None:
+        """Count what a call used."""
+        with self._ended:
+            self._spent += cost
+            dearest = self._dearest
+            self._dearest = Spent(0, max(dearest.tokens, cost.tokens), max(dearest.dollars, cost.dollars))
+
+    def _has_room(self) -> bool:
+        """Whether the budget holds should the calls under way cost as much as the dearest; unknown before the first."""
+        if not self._dearest.tokens:
+            return False
+        tokens = self._spent.tokens + self._under_way * self._dearest.tokens
+        dollars = self._spent.dollars + self._under_way * self._dearest.dollars
+        try:
+            self.budget.check(Spent(self._spent.calls, tokens, dollars))
+        except BudgetExceeded:
+            return False
+        return True

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from agent.models.base import CallFailed, Model, Reply, Request
-from agent.models.budget import Budget
+from agent.models.budget import Budget, Purse
 from agent.models.keys import scrub
-from agent.models.transcript import Spent, Transcript, reply_from
+from agent.models.transcript import Transcript, reply_from, spent_on
 
 
 class Recorded:
@@ -20,26 +19,22 @@ class Recorded:
         model: Model,
         transcript: Transcript,
         *,
-        budget: Budget | None = None,
+        purse: Purse | None = None,
         start: int | None = None,
         in_order: bool = False,
-        spent: Callable[[], Spent] | None = None,
     ) -> None:
         """Take up the transcript where it stands.
 
         Args:
             model: who answers what the transcript does not.
             transcript: the campaign's; its lines after `start` may answer calls of the resumed campaign.
-            budget: checked before each real call; no limit when None.
+            purse: asked before each real call, and told after it; no limit when None.
             start: the number of the last line whose reply the campaign's finished turns have used (`Reply.call`).
             in_order: answer with the lines after `start` whatever is asked, as a script would; needs `start`.
-            spent: what counts towards the budget; this transcript when None (campaigns that share a budget pass
-                the sum of theirs).
         """
         self.model = model
         self.transcript = transcript
-        self.budget = budget or Budget()
-        self._spent = spent or transcript.spent
+        self._purse = purse or Purse(Budget(), [])
         answered = (line for line in transcript.lines() if isinstance(line.get("reply"), str))
         self._pending = [line for line in answered if int(line.get("n") or 0) > (start or 0)]
         self._in_order = in_order and start is not None
@@ -60,13 +55,15 @@ class Recorded:
         line = self._take(request)
         if line is not None:
             return replace(reply_from(line), recorded=True)
-        self.budget.check(self._spent())
-        try:
-            reply = self.model.ask(request)
-        except CallFailed as failure:
-            self.transcript.append_failure(request, self.name, str(failure), failure.cost)
-            raise
-        return self.transcript.append(request, replace(reply, text=scrub(reply.text)))
+        with self._purse.call():
+            try:
+                reply = self.model.ask(request)
+            except CallFailed as failure:
+                self.transcript.append_failure(request, self.name, str(failure), failure.cost)
+                self._purse.add(spent_on(failure.cost))
+                raise
+            self._purse.add(spent_on(reply))
+            return self.transcript.append(request, replace(reply, text=scrub(reply.text)))
 
     def _take(self, request: Request) -> dict[str, Any] | None:
         for position, line in enumerate(self._pending):

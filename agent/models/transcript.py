@@ -85,6 +85,11 @@ def spent_by(lines: Sequence[dict[str, Any]]) -> Spent:
     return total
 
 
+def spent_on(reply: Reply) -> Spent:
+    """What one call used."""
+    return spent_by([_cost(reply)])
+
+
 class Transcript:
     """The calls of one campaign, in `transcript.jsonl`.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from agent.models import (
     Budget,
     BudgetExceeded,
     CallFailed,
+    Model,
+    Purse,
     Recorded,
     ReplayModel,
     Reply,
@@ -33,12 +38,14 @@ class Counting:
 
     name = "counting"
 
-    def __init__(self, failing: tuple[int, ...] = ()) -> None:
+    def __init__(self, failing: tuple[int, ...] = (), seconds: float = 0.0) -> None:
         self.calls = 0
         self.failing = failing
+        self.seconds = seconds
 
     def ask(self, request: Request) -> Reply:
         self.calls += 1
+        time.sleep(self.seconds)
         if self.calls in self.failing:
             raise CallFailed("no luck", Reply("", tokens_lost=7, dollars=0.5))
         return Reply(f"answer {self.calls}", 100, 10, 0, 0.01, model=self.name)
@@ -117,24 +124,29 @@ def test_the_same_question_twice_gets_both_answers(tmp_path: Path) -> None:
     assert len(read_lines(path)) == 2
 
 
+def limited(model: Model, path: Path, budget: Budget) -> Recorded:
+    transcript = Transcript(path)
+    return Recorded(model, transcript, purse=Purse(budget, [transcript]))
+
+
 def test_a_budget_stops_before_the_call_and_more_lets_it_go_on(tmp_path: Path) -> None:
     path, inner = tmp_path / "t.jsonl", Counting()
-    model = Recorded(inner, Transcript(path), budget=Budget(tokens=150))
+    model = limited(inner, path, Budget(tokens=150))
     model.ask(Request("s", "1"))
     model.ask(Request("s", "2"))
     with pytest.raises(BudgetExceeded, match="150 tokens is used up"):
         model.ask(Request("s", "3"))
     assert inner.calls == 2
-    resumed = Recorded(inner, Transcript(path), budget=Budget(tokens=150))
+    resumed = limited(inner, path, Budget(tokens=150))
     assert resumed.ask(Request("s", "2")).recorded
     with pytest.raises(BudgetExceeded):
         resumed.ask(Request("s", "3"))
-    Recorded(inner, Transcript(path), budget=Budget(tokens=1000)).ask(Request("s", "3"))
+    limited(inner, path, Budget(tokens=1000)).ask(Request("s", "3"))
     assert inner.calls == 3
 
 
 def test_a_budget_in_dollars(tmp_path: Path) -> None:
-    model = Recorded(Counting(), Transcript(tmp_path / "t.jsonl"), budget=Budget(usd=0.015))
+    model = limited(Counting(), tmp_path / "t.jsonl", Budget(usd=0.015))
     model.ask(Request("s", "1"))
     model.ask(Request("s", "2"))
     with pytest.raises(BudgetExceeded, match="--budget-usd"):
@@ -142,11 +154,32 @@ def test_a_budget_in_dollars(tmp_path: Path) -> None:
 
 
 def test_a_shared_budget_counts_the_others(tmp_path: Path) -> None:
-    others = Spent(calls=9, tokens=10_000)
-    transcript = Transcript(tmp_path / "t.jsonl")
-    model = Recorded(Counting(), transcript, budget=Budget(tokens=10_000), spent=lambda: transcript.spent() + others)
-    with pytest.raises(BudgetExceeded):
+    transcripts = [Transcript(tmp_path / f"{name}.jsonl") for name in "ab"]
+    purse = Purse(Budget(tokens=250), transcripts)
+    first, second = (Recorded(Counting(), transcript, purse=purse) for transcript in transcripts)
+    for model in (first, second, first):
         model.ask(Request("s", "p"))
+    with pytest.raises(BudgetExceeded):
+        second.ask(Request("s", "p"))
+    resumed = Recorded(Counting(), transcripts[1], purse=Purse(Budget(tokens=250), transcripts), start=1)
+    with pytest.raises(BudgetExceeded):
+        resumed.ask(Request("s", "q"))
+
+
+def test_calls_side_by_side_pass_the_budget_by_the_last_call_only(tmp_path: Path) -> None:
+    """Each call uses 110 tokens: the tenth passes the budget, however many threads ask at a time."""
+    transcripts = [Transcript(tmp_path / f"{number}.jsonl") for number in range(8)]
+    purse = Purse(Budget(tokens=1000), transcripts)
+
+    def spend(transcript: Transcript) -> None:
+        model = Recorded(Counting(seconds=0.01), transcript, purse=purse)
+        with suppress(BudgetExceeded):
+            for number in range(100):
+                model.ask(Request("s", str(number)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(spend, transcripts))
+    assert sum((transcript.spent() for transcript in transcripts), Spent()).tokens == 1100
 
 
 @pytest.mark.parametrize("budget", [{"usd": 0.0}, {"usd": -1.0}, {"tokens": 0}, {"usd": float("nan")}])

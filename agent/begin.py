@@ -1,0 +1,194 @@
+"""Before a campaign goes on: everything that can be wrong is checked, then its folder is made, or taken up."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.sandbox import choose_sandbox
+from agent.idea import Idea, load_idea
+from agent.models import Choice, choose
+from agent.screen import Screen, duration
+from agent.settings import Settings
+from agent.workspace import Workspace
+from lab.settings import Profile, load_profile
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A campaign that can begin.
+
+    Args:
+        idea: What is to be tried.
+        settings: What bounds it.
+        profile: The lab's settings.
+        said: Who answers, in a line.
+    """
+
+    idea: Idea
+    settings: Settings
+    profile: Profile
+    said: str
+
+
+def check(arguments: argparse.Namespace, name: str) -> Checked:
+    """Look at everything that can be wrong before anything is made.
+
+    Args:
+        arguments: The command line.
+        name: The idea.
+
+    Raises:
+        AgentError: Something is.
+    """
+    idea = load_idea(name, arguments.ideas)
+    profile = load_profile(arguments.profile)
+    script = arguments.ideas / f"{idea.Name}.script.jsonl"
+    if arguments.model == "script":
+        if not script.is_file():
+            raise AgentError(f"the idea {idea.Name} has no scripted campaign ({script}); give another --model")
+        choice = choose(f"replay:{script}")
+    else:
+        choice = choose(arguments.model, script=script if script.is_file() else None)
+    if choice.provider == "replay" and not Path(choice.name).is_file():
+        raise AgentError(f"no file to replay at {choice.name}: give --model replay:PATH the path of a transcript.jsonl")
+    if arguments.editor == "aider":
+        from agent.editors.aider import find_aider
+
+        find_aider()
+    choose_sandbox(not arguments.no_sandbox)
+    if arguments.goal:
+        _check_goal(arguments.goal, arguments.evals.split(",") if arguments.evals else profile.default_evals)
+    given = {
+        **_may_change(arguments),
+        "profile": str(profile.path),
+        "model": _spec(choice),
+        "editor": arguments.editor,
+        "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
+        "device": arguments.device,
+        "goal": arguments.goal,
+    }
+    settings = _validated({key: value for key, value in given.items() if value is not None})
+    return Checked(idea, settings, profile, choice.said)
+
+
+def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> list[Campaign]:
+    """Make the folders of new campaigns; those that share a budget know of each other.
+
+    Args:
+        ready: The campaigns.
+        runs: The folder that campaigns are made in.
+        screens: What the user sees of each.
+
+    Returns:
+        The campaigns, under way.
+
+    Raises:
+        AgentError: A folder could not be made; no new one is left then.
+    """
+    made: list[Campaign] = []
+    try:
+        for one, screen in zip(ready, screens, strict=True):
+            workspace = Workspace.create(one.idea, one.settings.model_dump(mode="json"), runs)
+            made.append(Campaign(workspace, screen, ROOT))
+            screen.say(f"[bold]{one.idea.Title}[/bold]")
+            screen.say(f"  {one.said}")
+            screen.say(f"  workspace {workspace.path}")
+            _show_plan(screen, one.profile, one.settings)
+        names = [campaign.workspace.path.name for campaign in made]
+        for campaign in made if len(made) > 1 else []:
+            campaign.record("settings", settings={**campaign.settings.model_dump(mode="json"), "together": names})
+    except AgentError:
+        for campaign in made:
+            campaign.workspace.delete()
+        raise
+    return made
+
+
+def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
+    """Take up a campaign; budgets, model, the number of runs and how it is closed may be given anew.
+
+    Args:
+        campaign: The campaign, its folder held.
+        arguments: The command line.
+
+    Raises:
+        AgentError: A setting is wrong.
+    """
+    changed = {key: value for key, value in _may_change(arguments).items() if value is not None}
+    if arguments.model != "auto":
+        changed["model"] = _spec(choose(arguments.model))
+    if changed:
+        settings = _validated({**campaign.state.settings.model_dump(mode="json"), **changed})
+        campaign.record("settings", settings=settings.model_dump(mode="json"))
+    campaign.record("resumed")
+    campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
+
+
+def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that may be given anew when a campaign is taken up."""
+    return {
+        "max_runs": arguments.max_runs,
+        "run_seconds": arguments.time_limit,
+        "sandbox": False if arguments.no_sandbox else None,
+        "gpus": arguments.gpus,
+        "confirm": arguments.confirm,
+        "matched": arguments.matched,
+        "stale_ok": arguments.stale_ok,
+        "budget_usd": arguments.budget_usd,
+        "budget_tokens": arguments.budget_tokens,
+    }
+
+
+def _show_plan(screen: Screen, profile: Profile, settings: Settings) -> None:
+    """How long it will take, from the profile's own figures."""
+    baselines = len(profile.baselines.architectures) * len(profile.baselines.seeds)
+    what = f"up to {settings.max_runs} runs; the first time, also the set-up and {baselines} baseline runs"
+    if profile.expected is None:
+        screen.say(f"  {what}; how long that takes was not measured for the profile {profile.name}")
+        return
+    each = profile.expected.run_seconds
+    first = duration(profile.expected.setup_seconds + baselines * each)
+    screen.say(f"  {what} (about {first}); a run takes about {duration(each)}, on {profile.expected.machine}")
+    seeds, more = len(profile.baselines.seeds), []
+    if settings.matched:
+        more.append(f"{seeds} baseline runs for each new L0 that a run reaches ({duration(seeds * each)}, kept)")
+    if settings.confirm:
+        twice = duration(2 * settings.confirm * each)
+        more.append(f"{settings.confirm} seeds to confirm a run that improved, and its baseline ({twice} at most)")
+    if more:
+        screen.say(f"  besides, where needed: {'; '.join(more)}")
+
+
+def _validated(values: dict[str, Any]) -> Settings:
+    from pydantic import ValidationError
+
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the settings"
+        said = first["msg"].removeprefix("Value error, ").lower()
+        raise AgentError(f"{option}: {said}, not {first['input']!r}") from error
+
+
+def _check_goal(goal: str, evals: Iterable[str]) -> None:
+    """A metric that nothing scores would be noticed only after the baselines."""
+    from lab.evals import choose as chosen
+    from lab.evals import load
+
+    known = [
+        f"{name}.{metric}" for name in chosen(evals) for metric, about in load(name).METRICS.items() if about.better
+    ]
+    if goal not in known:
+        raise AgentError(f"--goal {goal}: no evaluation scores it with a direction; there are {', '.join(known)}")
+
+
+def _spec(choice: Choice) -> str:
+    name = str(Path(choice.name).resolve()) if choice.provider == "replay" else choice.name
+    return f"{choice.provider}:{name}" + (f"@{choice.base_url}" if choice.base_url else "")
