@@ -3,13 +3,16 @@
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from agent.errors import AgentError
 
 # How a file ends, its name beginning with a dot, until it takes the place of the one it is meant for.
 UNFINISHED = ".new"
+SCRATCH = "sae-scratch-"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -70,6 +73,20 @@ def remove_unfinished(folder: Path) -> None:
     for path in folder.rglob(f".*{UNFINISHED}"):
         if path.is_file() and not path.is_symlink():
             path.unlink()
+
+
+def scratch_prefix(what: str) -> str:
+    """How the name of a folder for temporary files begins, so that it can be deleted when this process is killed."""
+    return f"{SCRATCH}{what}-{os.getpid()}-"
+
+
+def remove_scratch() -> None:
+    """Delete the folders for temporary files of processes that are dead."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*-*"):
+        process = folder.name.split("-")[-2]
+        with suppress(OSError):  # someone else deletes it
+            if folder.lstat().st_uid == os.geteuid() and not Path(f"/proc/{process}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256(data: str | bytes) -> str:

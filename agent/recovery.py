@@ -1,20 +1,15 @@
 """What a launcher that was killed left half done in its campaign's folder: the next one, which holds it, cleans up."""
 
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 
 from agent.campaign import Campaign
-from agent.files import remove_unfinished
+from agent.files import remove_scratch, remove_unfinished
 
 # A git that a killed launcher had started is given this many seconds to end by itself.
 PATIENCE = 5.0
-DAY = 86400
-SCRATCH = ("sae-probe-*", "sae-aider-*")
 
 
 def recover(campaign: Campaign) -> None:
@@ -33,7 +28,7 @@ def recover(campaign: Campaign) -> None:
     for part in (folder / ".git" / "objects").glob("*/tmp_obj_*"):
         part.unlink()
     remove_unfinished(folder)
-    _remove_scratch()
+    remove_scratch()
 
 
 def _git_works_in(folder: Path) -> bool:
@@ -49,13 +44,3 @@ def _git_locks(folder: Path) -> Iterator[Path]:
     """Lock files of a repository: of its index, its HEAD, its configuration, its branches."""
     yield from folder.glob("*.lock")
     yield from (folder / "refs").rglob("*.lock")
-
-
-def _remove_scratch() -> None:
-    """Delete folders for temporary files that were in use for moments, long ago."""
-    for pattern in SCRATCH:
-        for folder in Path(tempfile.gettempdir()).glob(pattern):
-            with suppress(OSError):
-                about = folder.lstat()
-                if about.st_uid == os.geteuid() and time.time() - about.st_mtime > DAY:
-                    rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,16 +118,19 @@ class Workspace:
         Raises:
             AgentError: Another launcher holds it; its process number is named. Or what it left is damaged.
         """
-        with (self.path / LOCK).open("a+") as file:
+        with ExitStack() as stack:
             try:
+                file = stack.enter_context((self.path / LOCK).open("a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                os.write(file.fileno(), str(os.getpid()).encode())
             except BlockingIOError as error:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
                 raise AgentError(f"{self.path} is in use by process {holder}; wait for it or stop it") from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                what = f"cannot write {self.path / LOCK}: {error.strerror}"
+                raise AgentError(f"{what}; free the space or fix the rights") from error
             self.ledger = Ledger(self.ledger.path)
             yield
 

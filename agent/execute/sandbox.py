@@ -23,6 +23,7 @@ from agent.errors import AgentError
 from agent.execute.jail import landlock, seccomp
 from agent.execute.jail.spec import Limits, Spec, Way
 from agent.execute.local import Result, run
+from agent.files import scratch_prefix
 
 # Of the machine: programs, libraries, fonts, TeX, and what a GPU's driver looks up. No keys, no passwords, no home.
 _ETC = "alternatives fonts group ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf OpenCL passwd"
@@ -105,7 +106,7 @@ def _candidates() -> tuple[list[Sandbox], list[str]]:
 @functools.cache
 def _trouble(sandbox: Sandbox) -> str:
     """Why nothing runs in a sandbox; "" when it does."""
-    with tempfile.TemporaryDirectory(prefix="sae-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix=scratch_prefix("probe")) as folder:
         command = [sys.executable, "-I", "-S", "-c", ""]
         try:
             result = contain(sandbox, command, cwd=Path(folder), env={}, log=Path(folder) / "log", limits=Limits(10))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from agent.models.base import Finish, Reply, Request
 from agent.models.keys import scrub
 
 log = logging.getLogger(__name__)
+
+# Bytes that have to be free before a question is asked whose answer is paid for.
+ROOM = 2**24
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -108,6 +112,15 @@ class Transcript:
     def spent(self) -> Spent:
         """What all calls so far used."""
         return spent_by(self.lines())
+
+    def check_room(self) -> None:
+        """See that a reply could be kept.
+
+        Raises:
+            AgentError: when the disk is about full.
+        """
+        if self.path.parent.is_dir() and (free := shutil.disk_usage(self.path.parent).free) < ROOM:
+            raise AgentError(f"only {free / 1e6:.1f} MB are left for {self.path}; free some space for the next reply")
 
     def append(self, request: Request, reply: Reply) -> Reply:
         """Write one answered call; returns the reply with its line number in `call`."""

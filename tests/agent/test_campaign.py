@@ -14,7 +14,7 @@ import pytest
 from agent.history import read_state
 from agent.ledger import Ledger
 from agent.state import next_step
-from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.agent.campaigns import IDEA, ROOT, TINY, launch, strip_times
 
 
 def git(folder, *arguments):
@@ -108,10 +108,6 @@ def test_a_campaign_that_is_done_stays_as_it_is(campaign):
     done = launch("--resume", folder, "--quiet")
     assert done.returncode == 0, done.stderr
     assert (folder / "notes.txt").read_text() == notes
-
-
-def strip_times(notes):
-    return re.sub(r"(training|scoring|after) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
 
 
 def stop(runs, sign, event, count, *more):
