@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.history import read_state
 from agent.ledger import Ledger
 from agent.models.transcript import read_lines
 from agent.verify import verify
@@ -134,7 +135,8 @@ def small(tmp_path_factory):
     """A profile with one architecture, two seeds, and a third of the tokens."""
     text = TINY.read_text().replace('architectures = ["topk", "relu"]', 'architectures = ["topk"]')
     path = tmp_path_factory.mktemp("profile") / "tiny.toml"
-    path.write_text(text.replace("tokens = 30_720", "tokens = 10_240"))
+    text = text.replace("tokens = 30_720", "tokens = 10_240")
+    path.write_text(f"{text}run_memory_gb = 3.0\nrun_output_mb = 1.0\n")
     return path
 
 
@@ -174,7 +176,7 @@ def make_place(prepared, small, answers, tmp_path_factory):
 
         yield make
     for disk in disks:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def linked(source, target):
@@ -289,6 +291,7 @@ def fates(dice, death, disk):
         yield {**fate, "clock": dice.choice((0, 0, dice.randint(1, 9999)))}
 
 
+@pytest.mark.timeout(60 * (10 + KILLS))
 def test_killed_at_any_moment_a_campaign_ends_the_same(lives, make_place, undisturbed, answers):
     ended, death, _ = undisturbed
     place, fate = make_place(), fates(random.Random(SEED), death, undisturbed[2].disk)
@@ -321,3 +324,41 @@ def test_killed_at_any_moment_a_campaign_ends_the_same(lives, make_place, undist
         assert ".git/index.lock, left behind by a git that was killed, was removed" in this.out
     check(place, ended, answers)
     log.info("%s", dict(told))
+
+
+def with_answers(lives, undisturbed, folder, replies, *more):
+    """A campaign of its own beside the baselines that there are, and the questions that were asked."""
+    place = undisturbed[2]
+    env = {"SAE_LAB_CACHE": str(place.folder / "cache"), "TMPDIR": str(folder)}
+    with ModelServer(replies) as server:
+        model = ["--model", f"openai:test@{server.openai_url}", "--runs", str(folder / "runs")]
+        death = lives.live(Life([*place.arguments, *model, *more], env))
+    assert (death.code, death.err, death.left) == (0, "", [])
+    return next((folder / "runs").iterdir()), [call.prompt for call in server.calls]
+
+
+def test_a_model_that_answers_nonsense_for_ever_comes_to_an_end(lives, undisturbed, tmp_path):
+    folder, questions = with_answers(lives, undisturbed, tmp_path, ["As I said: 42."], "--max-runs", "2")
+    state = read_state(Ledger(folder / "ledger.jsonl").events)
+    assert len(questions) == 2 * state.settings.format_tries
+    assert state.completed
+    assert [run.status for run in state.runs] == ["refused", "refused"]
+    assert "0 of 2 runs were scored; all runs allowed were made." in (folder / "notes.txt").read_text()
+
+
+def test_what_ended_a_script_is_told_to_the_model_and_stands_in_the_notes(lives, undisturbed, tmp_path):
+    hungry, loud = "len(torch.ones(4 * 10**9))", '[print("x" * 10**6) for _ in range(10**4)] and 10'
+    replies = [
+        SAID + change("experiment.py", (EVERY.format(10), EVERY.format(hungry))),
+        change("experiment.py", (EVERY.format(hungry), EVERY.format(loud))),
+        "<analysis>\nIt can't be run.\n</analysis>\n\nALL_COMPLETED\n",
+    ]
+    folder, questions = with_answers(lives, undisturbed, tmp_path, replies)
+    assert re.search(r"it held memory of [34]\.\d GB, and 3\.0 GB are allowed", questions[1])
+    assert re.search(r"it had printed \d+ MB, and 1 MB are allowed", questions[2])
+    assert (folder / "run_1_smoke_2" / "log.txt").stat().st_size < 1_100_000
+    notes = " ".join((folder / "notes.txt").read_text().split())
+    assert "and 3.0 GB are allowed" in notes
+    assert "and 1 MB are allowed" in notes
+    assert "not mended: the model said ALL_COMPLETED" in notes
+    assert len(questions) == 3
