@@ -191,7 +191,7 @@ def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
     from agent.execute.local import run, tail
     from agent.execute.surroundings import lab_command
-    from agent.models.keys import child_environment
+    from agent.keys import child_environment
     from lab.cache import root
 
     started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})

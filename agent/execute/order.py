@@ -12,7 +12,7 @@ from agent.execute.jail.spec import Limits
 from agent.execute.local import ROOT, Result, run
 from agent.execute.sandbox import choose_sandbox, contain, gpus, remove, tidy
 from agent.files import write_atomically
-from agent.models.keys import hub_token, scrub
+from agent.keys import hub_token, scrub
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign

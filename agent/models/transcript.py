@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agent.errors import AgentError
+from agent.keys import scrub
 from agent.models.base import Finish, Reply, Request
-from agent.models.keys import scrub
 
 log = logging.getLogger(__name__)
 
