@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agent.errors import AgentError
 from agent.references import Lookup
+from agent.syntax import expression_tree
 
 LONGEST = 300
 REFERENCE = re.compile(r"(?P<source>[a-z][a-z0-9_]*):(?P<metric>[a-z_]+\.[A-Za-z0-9_]+)")
@@ -127,7 +128,7 @@ def parse_expression(text: str) -> Expression:
 
     replaced = REFERENCE.sub(stand_in, text.replace("\\_", "_"))
     try:
-        tree = ast.parse(replaced.strip(), mode="eval").body
+        tree = expression_tree(replaced.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise AgentError(f"{text!r} is no arithmetic over references such as run_3:core.l0") from error
     names = {f"r{place}" for place in range(len(terms))}

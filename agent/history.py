@@ -148,6 +148,9 @@ def _on_ended(state: State, data: dict[str, Any]) -> None:
         state.open_run.given_up = f"not mended: {data['reason']}"
     if state.runs:
         _analyse(state, len(state.runs), data["analysis"])
+    if run := state.open_run:
+        # Else the model would be asked about it again, for ever.
+        run.given_up = data["reason"]
 
 
 def _on_plot_edited(state: State, data: dict[str, Any]) -> None:

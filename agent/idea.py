@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.errors import AgentError
 from agent.files import write_atomically
+from agent.guard import guarded
+from agent.keys import scrub
 
 IDEAS = Path(__file__).resolve().parent.parent / "ideas"
 Text = Annotated[str, Field(min_length=1)]
@@ -55,7 +57,7 @@ def load_idea(name: str, folder: Path = IDEAS) -> Idea:
         The idea.
 
     Raises:
-        AgentError: No such idea, not JSON, or a field that is missing or wrong.
+        AgentError: No such idea, not JSON, a field that is missing or wrong, or one with a key in it.
     """
     path = folder / f"{name}.json"
     if not path.is_file():
@@ -64,6 +66,7 @@ def load_idea(name: str, folder: Path = IDEAS) -> Idea:
     idea = parse_idea(_read_json(path), str(path))
     if idea.Name != name:
         raise AgentError(f"{path}: Name is '{idea.Name}'; make it '{name}', as the file is called")
+    _refuse_keys(idea, str(path))
     return idea
 
 
@@ -112,6 +115,8 @@ def import_ideas(source: Path, folder: Path = IDEAS) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise AgentError(f"{source}: the name '{twice[0]}' stands there twice; rename one")
+    for idea in ideas:
+        _refuse_keys(idea, f"{source}, {idea.Name}")
     taken = [name for name in names if (folder / f"{name}.json").exists()]
     if taken:
         raise AgentError(f"{folder / taken[0]}.json is there already; remove it or rename the idea")
@@ -119,6 +124,14 @@ def import_ideas(source: Path, folder: Path = IDEAS) -> list[str]:
         text = json.dumps(idea.model_dump(), indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / f"{idea.Name}.json", text)
     return names
+
+
+def _refuse_keys(idea: Idea, where: str) -> None:
+    """An idea is copied, committed and sent to a model: once it is there no key can be taken back."""
+    for field, value in idea.model_dump(mode="json").items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        if scrub(text) != text:
+            raise AgentError(f"{where}: {field} holds what looks like a key or a password; take it out")
 
 
 def _is_steps(key: str, value: object) -> bool:
@@ -159,4 +172,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

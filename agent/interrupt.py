@@ -3,6 +3,9 @@
 import signal
 from types import FrameType
 
+# The exit code of who was stopped so.
+INTERRUPTED = 130
+
 
 class Interrupt:
     """The user's wish to stop, from a signal to the next point where it can be followed."""
@@ -15,10 +18,9 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
-    @property
-    def wanted(self) -> bool:
-        """Whether the user wants to stop."""
-        return self._wanted
+    def wish(self) -> None:
+        """Have everything stop at its next point."""
+        self._wanted = True
 
     def check(self) -> None:
         """Stop here if that is wished.

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
+from agent.guard import guarded
+from agent.interrupt import INTERRUPTED, Interrupt
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
-    from agent.interrupt import Interrupt
     from agent.screen import Screen
 
 ROOT = Path(__file__).resolve().parent.parent
-INTERRUPTED = 130
 ALL = "all"
 
 
@@ -44,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
 def _launch(arguments: argparse.Namespace) -> int:
     from agent.begin import begin, check
     from agent.campaign import Campaign
-    from agent.interrupt import Interrupt
     from agent.workspace import Workspace
     from lab.errors import LabError
 
@@ -137,13 +136,14 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
 
 def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, interrupt: "Interrupt") -> int:
     """Go on with several campaigns; one that is stopped does not stop the others."""
-    from agent.execute.executor import places
-    from agent.together import run_together
+    from agent.execute.executor import places, share_cores
+    from agent.together import UNEXPECTED, run_together
     from lab.errors import LabError
 
     together = {campaign.settings.together for campaign in campaigns}
     shared = campaigns[0].own_purse() if len(together) == 1 and () not in together else None
     jobs = arguments.jobs or places(campaigns)
+    share_cores(jobs)
     campaigns[0].screen.say_of_all(f"{len(campaigns)} campaigns, {jobs} at a time")
 
     def run(campaign: "Campaign") -> int:
@@ -160,7 +160,7 @@ def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, in
         sys.stderr.write("stopped by the user; each campaign is kept and goes on with --resume and its folder\n")
         return INTERRUPTED
     _show_all(campaigns, codes)
-    return next((code for code in (2, 3, INTERRUPTED) if code in codes), 0)
+    return next((code for code in (UNEXPECTED, 2, 3, INTERRUPTED) if code in codes), 0)
 
 
 def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
@@ -298,4 +298,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

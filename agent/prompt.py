@@ -58,6 +58,8 @@ def plot_prompt(campaign: Campaign) -> tuple[str, str]:
         "plots.md.j2",
         arrows=ARROWS,
         table=one_line_table(campaign, state.runs),
+        # No turn came after the last run, so nobody was asked about it.
+        last=detail(campaign, state.scored[-1]) if state.scored and not state.ended else "",
         confirmation="\n\n".join(confirmation_text(campaign)),
         chance=chance_text(campaign),
         code=campaign.workspace.read(PLOT),

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from agent.errors import AgentError
-
-INTERRUPTED = 130
+from agent.guard import guarded
+from agent.interrupt import INTERRUPTED, Interrupt
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +44,6 @@ def _write(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from agent.interrupt import Interrupt
     from agent.report.review.serve import make_server
 
     with make_server(arguments.folder, arguments.port) as server:
@@ -82,4 +81,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -1,15 +1,19 @@
 """Several campaigns side by side in one process, each in a thread: they mostly wait, for a run or for a model."""
 
+import importlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from agent.campaign import Campaign
-from agent.interrupt import Interrupt
+from agent.interrupt import INTERRUPTED, Interrupt
 
 # So long may a campaign take to stop, in the middle of an answer of its model say, before it is left where it is.
 GRACE = 15.0
 POLL = 0.2
+# The code of a campaign that a fault of this program ended; Python has told of it.
+UNEXPECTED = 1
+_CLIENTS = {"openai", "anthropic"}
 
 
 def run_together(
@@ -29,32 +33,45 @@ def run_together(
     Raises:
         KeyboardInterrupt: The user stopped them, and each said so.
     """
-    codes = [0] * len(campaigns)
+    _import_all(campaigns)
+    codes = [UNEXPECTED] * len(campaigns)
     room = threading.Semaphore(jobs)
+    # Not `Thread.join`: when a signal's exception comes out of it, the thread is taken for ended (Python 3.11).
+    ended = [threading.Event() for _ in campaigns]
 
     def go_on(place: int) -> None:
-        while not room.acquire(timeout=POLL):
-            if interrupt.wanted:
-                return
         try:
-            codes[place] = run(campaigns[place])
+            while not room.acquire(timeout=POLL):
+                interrupt.check()
+            try:
+                codes[place] = run(campaigns[place])
+            finally:
+                room.release()
+        except KeyboardInterrupt:
+            codes[place] = INTERRUPTED
         finally:
-            room.release()
+            ended[place].set()
 
-    threads = [threading.Thread(target=go_on, args=(place,), daemon=True) for place in range(len(campaigns))]
-    for thread in threads:
-        thread.start()
+    for place in range(len(campaigns)):
+        threading.Thread(target=go_on, args=(place,), daemon=True).start()
     try:
-        _wait(threads, float("inf"))
+        _wait(ended, float("inf"))
     except KeyboardInterrupt:
-        _wait(threads, GRACE)
-        # One that is still busy ends with this process: its state is never half written.
+        # One that is still busy after this ends with the process: its state is never half written.
+        _wait(ended, GRACE)
         raise
     return codes
 
 
-def _wait(threads: Sequence[threading.Thread], seconds: float) -> None:
+def _wait(ended: Sequence[threading.Event], seconds: float) -> None:
     until = time.monotonic() + seconds
-    for thread in threads:
-        while thread.is_alive() and time.monotonic() < until:
-            thread.join(POLL)
+    for each in ended:
+        while not each.wait(POLL) and time.monotonic() < until:
+            pass
+
+
+def _import_all(campaigns: Sequence[Campaign]) -> None:
+    """Import what is else imported when it is needed: some libraries do not stand that in two threads at a time."""
+    providers = {campaign.settings.model.partition(":")[0] for campaign in campaigns}
+    for module in ("agent.loop", "pygments.formatters", "pygments.lexers.python", *_CLIENTS & providers):
+        importlib.import_module(module)

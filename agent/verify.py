@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.errors import AgentError
 from agent.files import sha256
+from agent.guard import guarded
 from agent.ledger import ANCHOR, START
 from agent.seal import broken_seals
 from agent.workspace import NOTES
@@ -190,7 +191,7 @@ def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
     from agent.execute.local import run, tail
     from agent.execute.surroundings import lab_command
-    from agent.models.keys import child_environment
+    from agent.keys import child_environment
     from lab.cache import root
 
     started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})
@@ -259,4 +260,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.guard import guarded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,4 +49,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -9,6 +9,7 @@ from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
 from agent.audit.words import DROPPED, SUPPOSED
+from agent.syntax import parse
 
 # Methods that the field knows by name: a run that is said to use one has to hold the word.
 FIELD = {
@@ -118,7 +119,7 @@ class Methods:
 def definitions(code: str) -> frozenset[str]:
     """The names that a program gives to what can be spoken of: functions, classes, fields, keys of dictionaries."""
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
     except SyntaxError:
         return frozenset()
     names: set[str] = set()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.compact import compact_file
 from agent.errors import AgentError
+from agent.guard import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,4 +30,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -5,10 +5,11 @@ Nothing is evaluated. The reader knows literals only, and a dict that breaks off
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
 from typing import Any
+
+from agent.syntax import literal
 
 DEEPEST = 60
 _LONGEST_TITLE = 60
@@ -171,7 +172,7 @@ def _number(text: str) -> int | float:
 
 def _unquoted(token: str) -> str:
     try:
-        value = ast.literal_eval(token)
+        value = literal(token)
     except (ValueError, SyntaxError):
         return token.strip("rbuRBU")[1:-1]
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.edit import apply_reply
 from agent.errors import AgentError
+from agent.guard import guarded
 
 _EPILOG = """Exit status: 0 when everything asked for stands in the files, 1 when nothing was written and something was
 rejected, 2 for a wrong call."""
@@ -73,4 +74,4 @@ def _read(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

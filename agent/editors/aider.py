@@ -20,8 +20,8 @@ from agent.edit.types import Outcome
 from agent.editors.bridge import MODEL_NAME, Bridge
 from agent.errors import AgentError
 from agent.files import scratch_prefix
+from agent.keys import child_environment, scrub
 from agent.models.base import Model, Reply
-from agent.models.keys import child_environment, scrub
 
 COMMAND_VARIABLE = "SAE_AGENT_AIDER"
 TIMEOUT_SECONDS = 1800.0

@@ -1,6 +1,7 @@
 """Where a campaign's orders are carried out: on this machine, its GPUs handed out one by one, or on a cluster."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,6 +62,15 @@ def places(campaigns: Sequence["Campaign"]) -> int:
     gpus = len(Gpus.of_this_machine().names)
     wanted = max(1, *(campaign.settings.gpus for campaign in campaigns))
     return max(1, min(len(campaigns), gpus // wanted))
+
+
+def share_cores(jobs: int) -> None:
+    """Give each run its part of the cores, unless the user has said how many threads one has: more only wait.
+
+    Args:
+        jobs: How many runs go on at a time.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
 
 
 @functools.cache

@@ -88,6 +88,7 @@ def run(
     seconds: float,
     tick: Callable[[], None] = lambda: None,
     box: Spec = _OPEN,
+    stdin: str = "",
 ) -> Result:
     """Run a command to its end, or to a limit, and end everything that it started.
 
@@ -99,6 +100,7 @@ def run(
         seconds: The time limit.
         tick: Called about ten times a second while it runs.
         box: What it may touch and use (`agent.execute.sandbox`); by default all that the user may.
+        stdin: The text that it finds on its standard input; only memory holds it.
 
     Returns:
         How it ended. When the caller is interrupted, the command is ended first.
@@ -113,7 +115,7 @@ def run(
     except OSError as error:
         raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights and resume") from error
     try:
-        spec = replace(box, command=list(command), cwd=str(cwd), env=dict(env), limits=limits, log=handle)
+        spec = replace(box, command=list(command), cwd=str(cwd), env=dict(env), limits=limits, log=handle, stdin=stdin)
         report = _supervised(spec, tick)
         _keep_log(handle, log)
     finally:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from agent.execute.gpus import VISIBLE
 from agent.execute.jail.spec import Limits
-from agent.execute.local import Result, run
+from agent.execute.local import ROOT, Result, run
 from agent.execute.sandbox import choose_sandbox, contain, gpus, remove, tidy
+from agent.files import write_atomically
+from agent.keys import hub_token, scrub
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -189,8 +191,7 @@ def carry_out(order: Order, tick: Callable[[], None] = _nothing) -> Result:
         AgentError: No sandbox works here, it could not be started, or its output could not be kept.
     """
     if order.open:
-        seconds = order.limits.seconds if order.limits.seconds is not None else float("inf")
-        return run(order.command, cwd=order.cwd, env=order.env, log=order.log, seconds=seconds, tick=tick)
+        return _set_up(order, tick)
     result = contain(
         choose_sandbox(order.sandboxed),
         order.command,
@@ -207,6 +208,20 @@ def carry_out(order: Order, tick: Callable[[], None] = _nothing) -> Result:
     if removed:
         with order.log.open("a") as file:
             file.write("\nRemoved, since only files and folders are kept: " + ", ".join(removed[:10]) + "\n")
+    return result
+
+
+def _set_up(order: Order, tick: Callable[[], None]) -> Result:
+    """Carry out the lab's set-up, the only child that may need a key: the hub's token, from its standard input.
+
+    Neither the order, which may be written to a file, nor the environment, which others can read, has the token.
+    """
+    seconds = order.limits.seconds if order.limits.seconds is not None else float("inf")
+    token = hub_token(ROOT)
+    env = {**order.env, "HF_TOKEN_PATH": "/dev/stdin"} if token else order.env
+    result = run(order.command, cwd=order.cwd, env=env, log=order.log, seconds=seconds, tick=tick, stdin=token)
+    if token:
+        write_atomically(order.log, scrub(order.log.read_text(encoding="utf-8", errors="replace")))
     return result
 
 

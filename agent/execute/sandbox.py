@@ -36,7 +36,7 @@ _SYSTEM = (
 _GPUS = ("nvidia*", "nvidia-caps/*", "kfd", "dri/*", "dxg")
 _OWN_TMP = "/tmp"
 # Variables that lead to folders of the user's.
-_LEADING = ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HF_HOME", "VIRTUAL_ENV")
+_LEADING = ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HF_HOME", "HF_TOKEN_PATH", "VIRTUAL_ENV")
 _DEEPEST, _LONGEST = 64, 3000
 
 

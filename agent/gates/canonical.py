@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from agent.files import sha256
 from agent.gates import scopes
+from agent.syntax import parse
 
 # Names that look others up, so that no definition can be called unused and no variable renamed.
 _INTROSPECTION = {
@@ -63,7 +64,7 @@ def canonical(source: str) -> str:
     Raises:
         SyntaxError: The source does not parse.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     names = _all_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant):

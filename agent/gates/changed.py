@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.syntax import parse
+
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
 # What is known before training begins: a condition on nothing else is the same in every step.
@@ -33,8 +35,12 @@ class Region:
 
 
 def changed_lines(old: str, new: str) -> set[int]:
-    """The lines of the new text, from 1, that the old one does not have at their place."""
-    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+    """The lines of the new text, from 1, that the old one does not have at their place.
+
+    A line that was only indented is none: what is put behind a switch that is off, as an ablation does, is kept code.
+    """
+    before, after = ([line.strip() for line in text.splitlines()] for text in (old, new))
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     return {
         line + 1 for kind, _, _, first, last in matcher.get_opcodes() if kind != "equal" for line in range(first, last)
     }
@@ -53,8 +59,8 @@ def never_ran(old: str, new: str, ran: set[int]) -> list[Region]:
         of exceptions, the other arm of a condition that the same edit wrote, and classes and functions that were there
         before, when another part of the edit ran.
     """
-    tree, changed = ast.parse(new), changed_lines(old, new)
-    there = {node.name for node in ast.walk(ast.parse(old)) if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
+    tree, changed = parse(new), changed_lines(old, new)
+    there = {node.name for node in ast.walk(parse(old)) if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
     reader = _Reader(changed, ran, there)
     reader.some_ran = any(_inside_function(tree, line) and line in ran for line in changed)
     return list(reader.regions(tree.body))

@@ -9,6 +9,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.syntax import parse
+
 _STANDARD = {
     "__future__", "abc", "argparse", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "enum",
     "fractions", "functools", "heapq", "itertools", "json", "logging", "math", "numbers", "operator", "random", "re",
@@ -75,7 +77,7 @@ def breaches(source: str, plots: bool = False) -> list[Breach]:
     Returns:
         One for each line and reason, in the order of lines.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     reader = _Reader(tree, plots)
     found = {Breach(node.lineno, what) for node in ast.walk(tree) for what in reader.look(node)}  # type: ignore[attr-defined]
     return sorted(found, key=lambda breach: (breach.line, breach.what))

@@ -1,6 +1,7 @@
 """The smoke run: the real experiment on a few real batches, before a run is paid for; the model is told what it saw."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -159,6 +160,8 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
         "facts": baselines.get("conditions", {}).get("facts"),
         "given": given,
         "code": code,
+        # The order of sums depends on them, and weights are compared bit for bit.
+        "threads": [os.environ.get("OMP_NUM_THREADS"), os.cpu_count()],
     }
 
     def build(folder: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from agent.errors import AgentError
+from agent.keys import child_environment, environment, remember_keys, scrub
+from agent.models.anthropic import OWN_URL as ANTHROPIC_URL
 from agent.models.anthropic import AnthropicModel
 from agent.models.base import BudgetExceeded, CallFailed, ContextTooLong, Model, Reply, Request
 from agent.models.budget import Budget, Purse
-from agent.models.keys import child_environment, environment, scrub
 from agent.models.openai import COMPATIBLE_KEY_NAME, OpenAIModel, is_own, shown_url
+from agent.models.openai import OWN_URL as OPENAI_URL
 from agent.models.recorded import Recorded
 from agent.models.replay import ReplayModel, replies_used
 from agent.models.retry import ModelSettings
@@ -92,6 +95,8 @@ def choose(spec: str, *, script: Path | None = None, environ: Mapping[str, str] 
             f"the address in --model should be plain, like {shown_url(base_url)}: no user, password or query; "
             f"a key goes into {COMPATIBLE_KEY_NAME}"
         )
+    if scrub(spec) != spec:
+        raise AgentError(f"--model {scrub(spec)!r}: a command line is no place for a key; put it into the environment")
     if is_own(base_url) and not environ.get(KEY_NAMES[provider]):
         raise AgentError(f"--model {provider}:{name} needs a key: set {KEY_NAMES[provider]} or put it into .env")
     where = f" at {shown_url(base_url)}" if base_url else ""
@@ -145,6 +150,7 @@ def make_model(
         AgentError: for a wrong value, a missing key or script, and a budget in dollars for an unknown price.
     """
     environ = environment(root) if environ is None else environ
+    remember_keys(environ)
     choice = choose(spec, script=script, environ=environ)
     record = Transcript(transcript) if transcript is not None else None
     if choice.provider == "replay":
@@ -165,13 +171,27 @@ def make_model(
 def _client(choice: Choice, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel | OpenAIModel:
     if choice.provider == "anthropic":
         key, base_url = _key(environ, KEY_NAMES["anthropic"]), environ.get("ANTHROPIC_BASE_URL", "")
-        return AnthropicModel(choice.name, api_key=key, base_url=base_url, settings=settings)
+        proxy = _proxy(environ, base_url or ANTHROPIC_URL)
+        return AnthropicModel(choice.name, api_key=key, base_url=base_url, proxy=proxy, settings=settings)
     # OPENAI_BASE_URL is OpenAI's own variable: who sets it means it to go with OPENAI_API_KEY.
     own = is_own(choice.base_url)
     key_name = KEY_NAMES["openai"] if own else COMPATIBLE_KEY_NAME
     base_url = choice.base_url or environ.get("OPENAI_BASE_URL", "")
     key = _key(environ, key_name)
-    return OpenAIModel(choice.name, api_key=key, base_url=base_url, key_name=key_name, settings=settings)
+    proxy = _proxy(environ, base_url or OPENAI_URL)
+    return OpenAIModel(choice.name, api_key=key, base_url=base_url, key_name=key_name, proxy=proxy, settings=settings)
+
+
+def _proxy(environ: Mapping[str, str], url: str) -> str:
+    """The proxy with a password on the way to an address, if any: clients find only others, see `withhold`."""
+    proxies = {name[:-6].lower(): value for name, value in environ.items() if name.lower().endswith("_proxy")}
+    parts = urlsplit(url)
+    proxy = proxies.get(parts.scheme) or proxies.get("all", "")
+    if scrub(proxy) == proxy:
+        return ""
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed forgot it
+
+    return "" if proxy_bypass_environment(parts.netloc, proxies) else proxy
 
 
 def _key(environ: Mapping[str, str], name: str) -> str:

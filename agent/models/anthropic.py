@@ -13,25 +13,29 @@ if TYPE_CHECKING:
 
 KEY_NAME = "ANTHROPIC_API_KEY"
 DEFAULT_MAX_TOKENS = 32_000
-_OWN_URL = "https://api.anthropic.com"
+OWN_URL = "https://api.anthropic.com"
 _FINISHES: dict[str, Finish] = {"max_tokens": "length", "model_context_window_exceeded": "length"}
 
 
 class AnthropicModel:
     """A model behind Anthropic's messages interface."""
 
-    def __init__(self, name: str, *, api_key: str, base_url: str = "", settings: ModelSettings | None = None) -> None:
+    def __init__(
+        self, name: str, *, api_key: str, base_url: str = "", proxy: str = "", settings: ModelSettings | None = None
+    ) -> None:
         """Nothing is sent yet.
 
         Args:
             name: the model's name, such as `claude-sonnet-5-5`.
             api_key: the key to send.
             base_url: another address than Anthropic's (`ANTHROPIC_BASE_URL`); its own when empty.
+            proxy: the way there, where `os.environ` does not tell it.
             settings: patience; the defaults when None.
         """
         self._model = name
         self._key = api_key
         self._base_url = base_url
+        self._proxy = proxy
         self._settings = settings or ModelSettings()
         self._price = price_of(name)
         self._client: anthropic.Anthropic | None = None
@@ -104,11 +108,13 @@ class AnthropicModel:
 
         if self._client is None:
             settings = self._settings
+            timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
             self._client = anthropic.Anthropic(
                 api_key=self._key,
-                base_url=self._base_url or _OWN_URL,
+                base_url=self._base_url or OWN_URL,
                 max_retries=0,
-                timeout=httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout),
+                timeout=timeout,
+                http_client=anthropic.DefaultHttpxClient(proxy=self._proxy, timeout=timeout) if self._proxy else None,
             )
         return self._client
 

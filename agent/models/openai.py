@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 KEY_NAME = "OPENAI_API_KEY"
 COMPATIBLE_KEY_NAME = "OPENAI_COMPATIBLE_API_KEY"
 _OWN_HOST = "api.openai.com"
+OWN_URL = f"https://{_OWN_HOST}/v1"
 _FINISHES: dict[str, Finish] = {"length": "length"}
 
 
@@ -39,6 +40,7 @@ class OpenAIModel:
         api_key: str,
         base_url: str = "",
         key_name: str = KEY_NAME,
+        proxy: str = "",
         settings: ModelSettings | None = None,
     ) -> None:
         """Nothing is sent yet.
@@ -48,6 +50,7 @@ class OpenAIModel:
             api_key: the key to send; for a compatible server that needs none, an empty text.
             base_url: the server's address, up to and with `/v1`; OpenAI's own when empty.
             key_name: the variable that the key came from, to be named when the server refuses it.
+            proxy: the way there, where `os.environ` does not tell it.
             settings: patience; the defaults when None.
         """
         self._model = name
@@ -55,6 +58,7 @@ class OpenAIModel:
         self._key = api_key
         self._base_url = base_url
         self._own = is_own(base_url)
+        self._proxy = proxy
         self._settings = settings or ModelSettings()
         self._price = price_of(name)
         self._client: openai.OpenAI | None = None
@@ -158,13 +162,15 @@ class OpenAIModel:
 
         if self._client is None:
             settings = self._settings
+            timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
             # A foreign server gets neither OpenAI's key nor the account's other marks.
             marks: dict[str, Any] = {} if self._own else dict.fromkeys(_ACCOUNT_HEADERS, openai.Omit())
             self._client = openai.OpenAI(
                 api_key=self._key or "none",
-                base_url=self._base_url or f"https://{_OWN_HOST}/v1",
+                base_url=self._base_url or OWN_URL,
                 max_retries=0,
-                timeout=httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout),
+                timeout=timeout,
+                http_client=openai.DefaultHttpxClient(proxy=self._proxy, timeout=timeout) if self._proxy else None,
                 default_headers=marks,
             )
         return self._client

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from agent.keys import scrub
 from agent.models.base import CallFailed, Model, Reply, Request
 from agent.models.budget import Budget, Purse
-from agent.models.keys import scrub
 from agent.models.transcript import Transcript, reply_from, spent_on
 
 

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from agent.errors import AgentError
+from agent.keys import scrub
 from agent.models.base import CallFailed, ContextTooLong, Finish, Reply, Request
-from agent.models.keys import scrub
 from agent.models.prices import Price, Usage
 
 log = logging.getLogger(__name__)
@@ -305,7 +305,7 @@ def fault_of(
     if status in RETRIED_STATUSES or status >= 500:
         return Transient(f"HTTP {status}", retry_after(headers))
     if status < 400 and (not kind or any(word in kind for word in _TRANSIENT_KINDS)):
-        return Transient(f"an error inside the stream ({kind or said})", retry_after(headers))
+        return Transient(f"an error inside the stream ({_short(kind) or said})", retry_after(headers))
     return CallFailed(f"{name} refused the request ({status}: {said})", nothing)
 
 

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from agent.errors import AgentError
 from agent.files import flush_folder
+from agent.keys import scrub
 from agent.models.base import Finish, Reply, Request
-from agent.models.keys import scrub
 
 log = logging.getLogger(__name__)
 

@@ -176,11 +176,7 @@ def outcomes(run: Run, comparison: Comparison) -> list[str]:
     assert run.last is not None
     lines = []
     for said in run.last.predictions:
-        size = (
-            ""
-            if said.low is None
-            else f" by {shown(said.low)}" + (f" to {shown(said.high)}" if said.high is not None else "")
-        )
+        size = "" if said.low is None else f" by {said.low:g}" + (f" to {said.high:g}" if said.high is not None else "")
         row = comparison.row(said.metric)
         came = "not scored" if row is None or row.delta is None else f"changed by {shown(row.delta)}, {row.verdict}"
         lines.append(f"{said.metric} {said.direction}{size}: {judge(said, comparison)} ({came})")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,4 +78,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

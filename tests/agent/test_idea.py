@@ -59,6 +59,17 @@ def test_a_damaged_idea_is_one_line(tmp_path, data, said):
     assert "\n" not in str(raised.value)
 
 
+def test_an_idea_with_a_key_is_refused_and_the_key_not_repeated(tmp_path, capsys):
+    idea = {**GOOD, "Notes": {"use": ["sk-0123456789abcdefghij"]}}
+    (tmp_path / "a.json").write_text(json.dumps({**idea, "Name": "a"}))
+    with pytest.raises(AgentError, match="Notes holds what looks like a key") as caught:
+        load_idea("a", tmp_path)
+    assert "0123456789" not in str(caught.value)
+    assert main(["import", str(tmp_path / "a.json"), "--to", str(tmp_path / "to")]) == 2
+    assert "Notes holds" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
 def test_an_unknown_name_lists_those_there_are(tmp_path):
     write(tmp_path, "an_idea", GOOD)
     with pytest.raises(AgentError, match="there are: an_idea"):

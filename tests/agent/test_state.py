@@ -57,6 +57,21 @@ def test_the_path_of_one_run():
     assert (state.runs[0].analysis, state.closing, state.calls) == ("last words", "closing", 3)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        [("refused", {"run": 1, "kind": "same", "feedback": "", "held": [], "reply": "", "said": {}, "call": 1})],
+        [edited(1), ("smoke_failed", {"run": 1, "attempt": 1, "reason": "r", "output": "", "seconds": 1})],
+    ],
+)
+def test_a_model_that_ends_in_the_middle_of_a_run_is_not_asked_again(before):
+    ended = ("ended", {"reason": "the model said ALL_COMPLETED", "analysis": "", "call": 2})
+    assert next_step(state_after(BASELINES, *before))[0] == "propose"
+    state = state_after(BASELINES, *before, ended)
+    assert next_step(state)[0] == "confirm"
+    assert state.runs[0].given_up == "the model said ALL_COMPLETED"
+
+
 def test_a_failed_attempt_is_mended_on_its_own_code():
     state = state_after(BASELINES, edited(1, commit="bad"), ("failed", {"run": 1, "attempt": 1}))
     assert next_step(state) == ("propose", state.runs[0])

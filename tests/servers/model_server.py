@@ -114,6 +114,7 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
             key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
             call = Call(self.path, key, headers, json.loads(raw))
             planned = server.receive(call)
+            planned = planned.told(call.key) if planned is not None else None
             try:
                 self._answer(call, planned)
             except (BrokenPipeError, ConnectionResetError):
@@ -146,7 +147,7 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
         def _error(
             self, call: Call, status: int, error: str, message: str, headers: Sequence[tuple[str, str]] = ()
         ) -> None:
-            inner = {"type": error, "code": error, "message": message.replace("{key}", call.key)}
+            inner = {"type": error, "code": error, "message": message}
             self.send_json(status, {"type": "error", "error": inner}, headers)
 
         def send_json(self, status: int, body: Any, headers: Sequence[tuple[str, str]] = ()) -> None:

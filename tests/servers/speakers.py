@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 STALL_SECONDS = 20.0
@@ -19,9 +19,11 @@ class Fault:
             and closes).
         status: for "status".
         headers: more headers of the response.
-        message: the error's text; `{key}` in it becomes the key that came with the request, as some servers echo it.
+        message: the error's text.
         seconds: for "stall".
         error: the error's type, for "stream_error" and "status".
+
+    `{key}` in the message, the type and the headers becomes the key of the request, as some servers echo it.
     """
 
     kind: str
@@ -30,6 +32,12 @@ class Fault:
     message: str = "told to fail"
     seconds: float = STALL_SECONDS
     error: str = "server_error"
+
+    def told(self, key: str) -> Fault:
+        """The fault as it is told to who came with a key."""
+        headers = tuple((name, value.replace("{key}", key)) for name, value in self.headers)
+        message, error = (text.replace("{key}", key) for text in (self.message, self.error))
+        return replace(self, headers=headers, message=message, error=error)
 
 
 def fault(text: str) -> Fault:

@@ -48,6 +48,7 @@ class Spec:
         private: The folder that is its /tmp; "" for the machine's own.
         limits: When it is ended.
         log: The number of the open file that takes its output.
+        stdin: The text that it finds on its standard input, kept in memory only.
     """
 
     way: Way
@@ -62,6 +63,7 @@ class Spec:
     private: str = ""
     limits: Limits = Limits()
     log: int = 1
+    stdin: str = ""
 
     def dump(self) -> bytes:
         """As a line of JSON."""

@@ -132,13 +132,13 @@ def _start_in_namespaces(spec: Spec) -> Started:
 
 
 def _settle_down(spec: Spec, output: int) -> None:
-    """In the child: its own session, no input, its output into the pipe, and the limits that the kernel keeps."""
+    """In the child: its own session, the input it is given, its output into the pipe, and the kernel's limits."""
     for changed in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(changed, signal.SIG_DFL)
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for number, source in ((0, nothing), (1, output), (2, output)):
+    given = _memory_file(spec.stdin.encode()) if spec.stdin else os.open(os.devnull, os.O_RDONLY)
+    for number, source in ((0, given), (1, output), (2, output)):
         os.dup2(source, number)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

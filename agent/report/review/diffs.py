@@ -80,7 +80,7 @@ def _coloured(source: str) -> tuple[str, ...]:
     """Each line of a source as HTML; a token that spans lines is closed and opened again at each line's end."""
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
-    from pygments.lexers import PythonLexer
+    from pygments.lexers.python import PythonLexer
 
     html = highlight(source, PythonLexer(stripnl=False, ensurenl=False), HtmlFormatter(nowrap=True))
     lines = html.split("\n")

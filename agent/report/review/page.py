@@ -1,5 +1,7 @@
 """Puts a campaign, or a list of campaigns, into one HTML file that needs nothing beside it."""
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 INDEX = "index.html"
 LIGHT, DARK = "friendly", "github-dark"
+SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+# The page shows what a model wrote: should some of it ever pass for HTML, the browser still runs our script alone.
+POLICY = (
+    "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; connect-src 'self'; "
+    f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         autoescape=True,
     )
+    made.globals["script"], made.globals["policy"] = SCRIPT, POLICY
     made.globals["light"] = style_rules(LIGHT, ".code")
     made.globals["dark"] = style_rules(DARK, ".code")
     return made

@@ -5,22 +5,34 @@ reach it by a name of its own) and gives out nothing from outside the folder.
 """
 
 import logging
-import mimetypes
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from agent.errors import AgentError
-from agent.report.review.page import INDEX, REPORT, index_page, open_campaign, report_page
+from agent.report.review.page import INDEX, POLICY, REPORT, index_page, open_campaign, report_page
+from lab.errors import LabError
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-# What a reader may want of a campaign; the rest of the folder (transcripts, git, locks) is nobody's page.
-SHOWN = {".png", ".csv", ".txt", ".json", ".html", ".py", ".pdf"}
+HTTP_PORT = 80
+# What a reader may want of a campaign, and as what it is shown: a page that a run left as its source, so that nothing
+# in it acts. The rest of the folder (transcripts, git, locks) is nobody's page.
+SHOWN = {
+    ".png": "image/png",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+    ".json": "application/json",
+    ".html": "text/plain",
+    ".py": "text/plain",
+    ".pdf": "application/pdf",
+}
+# Whoever connects and says nothing is not waited for longer, seconds.
+PATIENCE = 30.0
 
 
 def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
@@ -60,6 +72,8 @@ class _Site:
     def find(self, address: str) -> tuple[str, Callable[[], bytes]] | None:
         """The type and the maker of what an address shows; None when it shows nothing."""
         parts = [part for part in unquote(address).split("/") if part]
+        if any(part.startswith(".") or "\0" in part or "\\" in part for part in parts):
+            return None
         folder = self.root
         if not self.single:
             if not parts or parts == [INDEX]:
@@ -67,7 +81,7 @@ class _Site:
             if parts == ["version"]:
                 return "text/plain", lambda: self._version(self.root.glob("*/ledger.jsonl"))
             folder, parts = self.root / parts[0], parts[1:]
-            if folder.parent != self.root or not (folder / "ledger.jsonl").is_file():
+            if folder.resolve() != folder or not (folder / "ledger.jsonl").is_file():
                 return None
         if not parts or parts == [REPORT]:
             return "text/html", lambda: report_page(open_campaign(folder), live=True).encode()
@@ -77,12 +91,10 @@ class _Site:
 
     def _file(self, folder: Path, parts: list[str]) -> tuple[str, Callable[[], bytes]] | None:
         path = folder.joinpath(*parts)
-        if any(part.startswith(".") or "\0" in part or "\\" in part for part in parts) or path.suffix not in SHOWN:
+        # A link leads to what its name does not say, even within the folder.
+        if path.suffix not in SHOWN or path.resolve() != path or not path.is_file():
             return None
-        real = path.resolve()
-        if not real.is_relative_to(folder.resolve()) or not real.is_file():
-            return None
-        return mimetypes.guess_type(real.name)[0] or "text/plain", real.read_bytes
+        return SHOWN[path.suffix], path.read_bytes
 
     @staticmethod
     def _version(ledgers: Iterable[Path]) -> bytes:
@@ -93,6 +105,7 @@ class _Site:
 class _Handler(BaseHTTPRequestHandler):
     site: _Site
     server_version = "sae-scientist"
+    timeout = PATIENCE
     sys_version = ""
 
     def do_GET(self) -> None:
@@ -105,19 +118,29 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._from_here():
             self._send(HTTPStatus.FORBIDDEN, "text/plain", b"this server answers to its own address only\n", body)
             return
-        found = self.site.find(urlsplit(self.path).path)
-        if found is None:
-            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"nothing here\n", body)
-            return
-        kind, make = found
+        status, kind, content = self._made()
+        self._send(status, kind, content, body)
+
+    def _made(self) -> tuple[HTTPStatus, str, bytes]:
         try:
-            self._send(HTTPStatus.OK, kind, make(), body)
-        except AgentError as error:
-            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n".encode(), body)
+            # A whole address is what a proxy is asked for, which this is not.
+            found = self.site.find(self.path.partition("?")[0]) if self.path.startswith("/") else None
+            if found is not None:
+                kind, make = found
+                return HTTPStatus.OK, kind, make()
+        except (AgentError, LabError) as error:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n".encode()
+        except (OSError, RuntimeError) as error:  # gone meanwhile, a name too long, links in a circle
+            log.debug("%s: %s", self.path, error)
+        return HTTPStatus.NOT_FOUND, "text/plain", b"nothing here\n"
 
     def _from_here(self) -> bool:
         _, port = cast(tuple[str, int], self.server.server_address)
-        return self.headers.get("Host") in {f"{name}:{port}" for name in (HOST, "localhost")}
+        names = {f"{name}:{port}" for name in (HOST, "localhost")} | (
+            {HOST, "localhost"} if port == HTTP_PORT else set()
+        )
+        hosts = self.headers.get_all("Host", [])
+        return len(hosts) == 1 and hosts[0] in names
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes, body: bool) -> None:
         text = kind.startswith("text/") or kind.endswith("json")
@@ -126,11 +149,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        # No page from elsewhere may show it in a frame, or take in what is here as its own picture or script.
         self.send_header(
-            "Content-Security-Policy",
-            "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
-            "script-src 'unsafe-inline'; connect-src 'self'",
+            "Content-Security-Policy", f"{POLICY}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         )
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.end_headers()
         if body:
             self.wfile.write(content)

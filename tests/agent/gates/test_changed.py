@@ -82,6 +82,7 @@ IDLE = {
     "an early end": LOOP + "        if total < 0:\n            break\n",
     "the other arm": LOOP.replace("+=", "=")
     + "        if step >= 0:\n            total += 1\n        else:\n            total += 2\n",
+    "what an ablation switches off": "        if cfg.flag:\n    " + LOOP,
     "a handler": "        try:\n            total += 1\n        except ValueError:\n            total += 2\n",
 }
 

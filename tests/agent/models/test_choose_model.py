@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
-from agent.models import DEFAULT_NAMES, ModelSettings, choose, make_model
+from agent.models import DEFAULT_NAMES, CallFailed, ModelSettings, Request, choose, make_model
 from agent.models.prices import PRICES, Usage, price_of
+from tests.servers.model_server import ModelServer
 
 BOTH = {"ANTHROPIC_API_KEY": "a" * 20, "OPENAI_API_KEY": "b" * 20}
 
@@ -78,6 +79,33 @@ def test_an_address_holds_no_secret(secret: str) -> None:
         choose(f"openai:m@{secret}", environ={})
     assert "pass@" not in str(failed.value)
     assert "=pass" not in str(failed.value)
+
+
+def test_the_line_holds_no_key() -> None:
+    environ = {"OPENAI_API_KEY": "b" * 20}
+    with pytest.raises(AgentError, match="no place for a key") as caught:
+        choose("openai:sk-proj-0123456789abcdefgh", environ=environ)
+    assert "0123456789" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_proxy_with_a_password_is_still_found(provider: str, tmp_path: Path) -> None:
+    """It is taken out of the process's environment, where the clients would look for it."""
+    with ModelServer(["said"], key="k" * 20) as server:
+        proxy = server.url.replace("http://", "http://user:marked-password@")
+        base = {"OPENAI_BASE_URL": "http://model.example/v1", "ANTHROPIC_BASE_URL": "http://model.example"}
+        keys = {"OPENAI_API_KEY": "k" * 20, "ANTHROPIC_API_KEY": "k" * 20}
+        once = ModelSettings(tries=1)
+        model = make_model(f"{provider}:m", environ={**base, **keys, "http_proxy": proxy}, settings=once)
+        with pytest.raises(CallFailed, match="no such model or address") as caught:  # the server is no real proxy
+            model.ask(Request(system="", prompt="hello"))
+        assert server.calls[0].path.startswith("http://model.example/")
+        assert server.calls[0].headers["proxy-authorization"].startswith("Basic ")
+        assert "marked" not in str(caught.value)
+        aside = {**base, **keys, "http_proxy": proxy, "no_proxy": "model.example"}
+        with pytest.raises(CallFailed, match="connection failed"):
+            make_model(f"{provider}:m", environ=aside, settings=once).ask(Request(system="", prompt="hello"))
+        assert len(server.calls) == 1
 
 
 def test_prices_know_dated_names_and_long_prompts() -> None:

@@ -151,6 +151,15 @@ def test_a_refusal_is_not_retried_and_never_shows_the_key(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("kind", ["stream_error", "status"])
+def test_a_type_of_error_never_shows_the_key_either(provider: str, kind: str, settings: ModelSettings) -> None:
+    planned = Fault(kind, 500, (("x-key", "{key}"),), message="{key}", error="server_error_{key}")
+    with ModelServer([REPLY], [planned] * 3) as server, pytest.raises(CallFailed) as caught:
+        connect(provider, server, settings).ask(REQUEST)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_no_credit_is_not_retried(provider: str, settings: ModelSettings) -> None:
     plan = [Fault("status", 429, message="you exceeded your quota", error="insufficient_quota")]
     with ModelServer([REPLY], plan) as server, pytest.raises(CallFailed, match="no credit left"):

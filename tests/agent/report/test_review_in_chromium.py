@@ -160,3 +160,17 @@ def luminance(colour):
     parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_script_that_slipped_into_the_page_does_not_run(browser, folder):
+    """The page is escaped; this is the second lock."""
+    page = folder / "slipped.html"
+    evil = '<script>document.title = "owned"</script><img src=x onerror="document.title = \'owned\'"></main>'
+    page.write_text((folder / "report.html").read_text().replace("</main>", evil))
+    browser.get(page.as_uri())
+    assert find(browser, "#runs tbody th")
+    assert browser.title != "owned"
+    refused = [
+        entry["message"] for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]
+    ]
+    assert len(refused) >= 2

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+import base64
+import json
 import os
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.models.keys import HIDDEN, ScrubbingFormatter, child_environment, environment, remember_keys, scrub
+from agent.keys import HIDDEN, child_environment, environment, remember_keys, scrub, secret_values
 
 
 @pytest.mark.parametrize(
@@ -66,18 +68,47 @@ def test_no_env_file_is_no_error(tmp_path: Path) -> None:
     assert environment(tmp_path, {"A": "b"}) == {"A": "b"}
 
 
-def test_a_log_line_and_its_traceback_are_scrubbed() -> None:
-    remember_keys({"ANY_KEY": "the-marked-value"})
-    try:
-        raise ValueError("in the-marked-value")
-    except ValueError:
-        record = logging.LogRecord("n", logging.ERROR, "p", 1, "with %s", ("the-marked-value",), None)
-        import sys
+def test_a_key_goes_however_it_is_written() -> None:
+    key = """marked/"with" 'every' \\ sign & ünïcode^$.*[x](y)?+|{1}"""
+    remember_keys({"ANY_KEY": f"{key}\n"})
+    escaped = [json.dumps(key), json.dumps(key, ensure_ascii=False), repr(key), quote(key, safe="")]
+    escaped.append(base64.b64encode(key.encode()).decode())
+    for text in (key, *escaped):
+        assert "marked" not in scrub(f"a{text}b")
+        assert HIDDEN in scrub(f"a{text}b")
 
-        record.exc_info = sys.exc_info()
-    shown = ScrubbingFormatter().format(record)
-    assert "marked" not in shown
-    assert shown.count(HIDDEN) >= 2
+
+def test_a_key_is_known_without_the_space_around_it() -> None:
+    environment(environ={"PADDED_API_KEY": "  padded-marked-value \n"})
+    assert scrub("padded-marked-value") == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "name", ["OPENAI_API_KEY_OLD", "DB_PASS", "SECRET_KEY_BASE", "PGPASSWORD", "GH_ACCESS_TOKEN_2"]
+)
+def test_a_name_says_that_it_is_secret(name: str) -> None:
+    assert secret_values({name: "some-long-value"}) == {"some-long-value"}
+
+
+@pytest.mark.parametrize("name", ["MAX_TOKENS", "TOKENIZERS_PARALLELISM", "AUTHOR", "COMPASS", "PASSES", "KEYBOARD"])
+def test_a_name_that_only_sounds_like_it_does_not(name: str) -> None:
+    assert secret_values({name: "some-long-value"}) == set()
+
+
+def test_a_path_is_no_key_but_base64_may_begin_like_one() -> None:
+    values = {"A_KEY": "/home/user/key.pem", "B_KEY": "~/.ssh/id", "C_KEY": "/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
+    assert secret_values(values) == {values["C_KEY"]}
+    assert secret_values({"LONG_KEY": "/" + "A" * 5000, "TILDE_KEY": "~no-path-at-all"}) == {
+        "/" + "A" * 5000,
+        "~no-path-at-all",
+    }
+
+
+def test_a_password_in_an_address_goes() -> None:
+    assert (
+        scrub("at https://user:pass@host:1/x and http://host:80/y@z")
+        == f"at https://{HIDDEN}@host:1/x and http://host:80/y@z"
+    )
 
 
 def test_a_child_gets_an_allow_list_without_keys() -> None:

@@ -1,0 +1,158 @@
+"""``python -m bench.scale``: one launcher with 100 and 1,000 sleeping runs under way, on the Slurm cluster at hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.execute.slurm import Slurm
+from agent.execute.slurm_queue import cancel
+from agent.execute.slurm_settings import SlurmSettings
+
+from agent.campaign import Campaign
+from agent.execute.jail.spec import Limits
+from agent.execute.order import Order
+from agent.idea import list_ideas, load_idea
+from agent.interrupt import Interrupt
+from agent.screen import Screen
+from agent.settings import Settings
+from agent.together import run_together
+from agent.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = os.sysconf("SC_PAGE_SIZE")
+LIMIT = Limits(seconds=7200, memory=10**8)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The arguments; those of the process when None.
+
+    Returns:
+        0 when all runs were under way at a time, 2 where there is no Slurm.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("--under-way", type=int, nargs="*", default=[100, 1000], metavar="N", help="how many runs")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each count is watched")
+    parser.add_argument("--poll", type=float, default=10.0, help="seconds between two questions to the cluster")
+    parser.add_argument("--json", action="store_true", help="a JSON list in place of the table")
+    parser.add_argument("--alone", action="store_true", help="in this process, not in one of its own for each count")
+    options = parser.parse_args(argv)
+    if shutil.which("sbatch") is None:
+        sys.stderr.write("error: no Slurm here: sbatch is not on the PATH\n")
+        return 2
+    if options.alone:
+        rows = [measure(count, options.seconds, options.poll) for count in options.under_way]
+    else:
+        rows = [_apart(count, options) for count in options.under_way]
+    sys.stdout.write(json.dumps(rows) + "\n" if options.json else table(rows))
+    return 0
+
+
+def measure(count: int, seconds: float, poll: float) -> dict[str, Any]:
+    """Have a launcher wait for sleeping runs, and look at it.
+
+    Args:
+        count: How many campaigns, each with one run.
+        seconds: How long it is looked at once all are submitted.
+        poll: Seconds between two questions to the cluster.
+
+    Returns:
+        `under_way`, `submit_seconds`, `memory_mb`, `idle_mb` (resident, with the runs and before them), `cpu_percent`
+        of a core, `asked_a_minute` of the cluster.
+    """
+    cluster = Slurm(poll)
+    with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
+        campaigns = [_campaign(Path(name), number, cluster, poll) for number in range(count)]
+        idle, began = _memory(), time.monotonic()
+        interrupt, told = Interrupt(), list[dict[str, Any]]()
+        watcher = threading.Thread(target=_watch, args=(campaigns, cluster, seconds, began, interrupt, told))
+        watcher.start()
+        run_together(campaigns, count, lambda campaign: _wait(campaign, interrupt), interrupt)
+        watcher.join()
+        cancel([entry["job"] for campaign in campaigns for entry in campaign.state.jobs.values()])
+    return {"under_way": count, "idle_mb": round(idle / 1e6, 1), **told[0]}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people."""
+    names = list(rows[0])
+    lines = [names, *([str(row[name]) for name in names] for row in rows)]
+    return "".join("  ".join(cell.rjust(14) for cell in line) + "\n" for line in lines)
+
+
+def _watch(
+    campaigns: list[Campaign],
+    cluster: Slurm,
+    seconds: float,
+    began: float,
+    interrupt: Interrupt,
+    told: list[dict[str, Any]],
+) -> None:
+    while not all(campaign.state.jobs for campaign in campaigns):
+        time.sleep(1)
+    submitted = time.monotonic() - began
+    calls, cpu, start = cluster.queue.calls, time.process_time(), time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - start
+    told.append(
+        {
+            "submit_seconds": round(submitted, 1),
+            "memory_mb": round(_memory() / 1e6, 1),
+            "cpu_percent": round(100 * (time.process_time() - cpu) / passed, 1),
+            "asked_a_minute": round(60 * (cluster.queue.calls - calls) / passed, 1),
+        }
+    )
+    interrupt.wish()
+
+
+def _wait(campaign: Campaign, interrupt: Interrupt) -> int:
+    place = campaign.workspace.path
+    folder, log = place / "run_1", place / "run_1" / "log.txt"
+    command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
+    order = Order("run 1: sleeping", command, place, {}, log, LIMIT, [], [folder], [folder])
+    try:
+        campaign.executor.run(campaign, order, interrupt.check)
+    except KeyboardInterrupt:
+        return 0
+    raise AssertionError(f"a sleeping run ended; its output is in {log}")
+
+
+def _campaign(runs: Path, number: int, cluster: Slurm, poll: float) -> Campaign:
+    name = list_ideas()[0]
+    idea = load_idea(name).model_copy(update={"Name": f"{name}_{number}"})
+    slurm = SlurmSettings(poll_seconds=poll, cpus=1, memory_gb=0.2)
+    settings = Settings(device="cpu", executor="slurm", slurm=slurm)
+    workspace = Workspace.create(idea, settings.model_dump(mode="json"), runs)
+    campaign = Campaign(workspace, Screen("quiet"), ROOT)
+    campaign.executor = cluster
+    return campaign
+
+
+def _memory() -> int:
+    """The resident memory of this process, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def _apart(count: int, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.scale", "--alone", "--json", "--under-way", str(count)]
+    command += ["--seconds", str(options.seconds), "--poll", str(options.poll)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    row: dict[str, Any] = json.loads(done.stdout)[0]
+    return row
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Several ideas in one launcher: side by side, each in its folder, stopped and gone on with together, one budget."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from agent.history import read_state
+from agent.ledger import Ledger
+from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+
+SETTINGS = ["--profile", TINY, "--max-runs", 1, "--confirm", 0, "--no-matched", "--json"]
+
+
+@pytest.fixture
+def ideas(tmp_path):
+    """A folder with three ideas and their scripts: two that go through, and one that ends after its first reply."""
+    folder = tmp_path / "ideas"
+    folder.mkdir()
+    idea = json.loads((ROOT / "ideas" / f"{IDEA}.json").read_text())
+    replies = (ROOT / "ideas" / f"{IDEA}.script.jsonl").read_text().splitlines()
+    nothing_to_plot = json.dumps({"reply": "ALL_COMPLETED"})
+    for name, script in {
+        "first": [*replies[:2], nothing_to_plot],
+        "second": [*replies[:2], nothing_to_plot],
+        "third": replies[:1],
+    }.items():
+        (folder / f"{name}.json").write_text(json.dumps({**idea, "Name": name, "Title": f"The {name} idea"}))
+        (folder / f"{name}.script.jsonl").write_text("\n".join(script) + "\n")
+    return folder
+
+
+def test_three_ideas_are_stopped_and_gone_on_with_together(prepared, ideas, tmp_path):
+    runs = tmp_path / "runs"
+    arguments = ["--idea", "all", "--model", "script", "--ideas", ideas, "--runs", runs, "--jobs", 3, *SETTINGS]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent.launch", *map(str, arguments), "--budget-tokens", "1000000"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    taken = set()
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "edited":
+            taken.add(event["campaign"])
+        if taken == {"first", "second"}:
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    folders = {path.name.split("_", 1)[1]: path for path in runs.iterdir() if path.is_dir()}
+    assert sorted(folders) == ["first", "second", "third"]
+    for name in ("first", "second"):
+        assert f"{name}: stopped by the user" in errors
+        assert f"--resume {folders[name]}" in errors
+        assert Ledger(folders[name] / "ledger.jsonl").events[-1].kind == "stopped"
+
+    done = launch("--resume", "all", "--runs", runs, "--jobs", 2, "--json")
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{folders['third'].name}: error: the script")
+    states = {name: read_state(Ledger(path / "ledger.jsonl").events) for name, path in folders.items()}
+    assert {name: (state.completed, len(state.scored)) for name, state in states.items()} == {
+        "first": (True, 1),
+        "second": (True, 1),
+        "third": (False, 0),
+    }
+    together = tuple(sorted(path.name for path in folders.values()))
+    assert {state.settings.together for state in states.values()} == {together}
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert [line["campaign"] for line in outcome["campaigns"]] == ["done", "done", "stopped by an error"]
+    assert outcome["campaigns"][0]["best run"].startswith("run_1: core.explained_variance ")
+    assert all("campaign" in json.loads(line) for line in done.stdout.splitlines()[:-1])
+    results = [json.loads((folders[name] / "run_1" / "results.json").read_text()) for name in ("first", "second")]
+    assert results[0]["entries"]["core"]["metrics"] == results[1]["entries"]["core"]["metrics"]
+    assert (runs / "index.html").is_file()
+
+
+def test_one_budget_is_for_all_also_when_one_goes_on_alone(prepared, ideas, tmp_path):
+    """A scripted reply has no token counts, so a transcript written by hand says what was spent."""
+    runs = tmp_path / "runs"
+    command = ["--idea", "first", "--idea", "second", "--model", "script", "--ideas", ideas, "--runs", runs, *SETTINGS]
+    command += ["--budget-tokens", 100, "--device", "nonsense"]
+    assert launch(*command).returncode == 2  # there is no such device, so nothing was asked yet
+    first, second = sorted(path for path in runs.iterdir() if path.is_dir())
+    line = {"n": 1, "reply": "x", "tokens_in": 90, "tokens_out": 10, "dollars": 0.0}
+    (second / "transcript.jsonl").write_text(json.dumps(line) + "\n")
+    ledger = Ledger(first / "ledger.jsonl")
+    settings = {**read_state(ledger.events).settings.model_dump(mode="json"), "device": None}
+    ledger.append("settings", settings=settings)
+    done = launch("--resume", first)
+    assert done.returncode == 3, done.stderr
+    assert "the budget of 100 tokens is used up" in done.stderr
+
+
+def test_wrong_calls_make_nothing(ideas, tmp_path):
+    for arguments, said in [
+        (["--idea", "first", "--idea", "fourth"], "no idea 'fourth'"),
+        (["--idea", "first", "--resume", "x"], "not both"),
+        (["--idea", "first", "--jobs", "0"], "--jobs"),
+        (["--resume", "all"], "is left to go on with"),
+    ]:
+        done = launch(*arguments, "--ideas", ideas, "--runs", tmp_path / "runs", "--model", "script")
+        assert done.returncode == 2
+        assert said in done.stderr.strip().splitlines()[-1]
+        assert not (tmp_path / "runs").exists()
