@@ -144,8 +144,6 @@ def _on_given_up(state: State, data: dict[str, Any]) -> None:
 def _on_ended(state: State, data: dict[str, Any]) -> None:
     state.calls = data["call"]
     state.ended = data["reason"]
-    if state.open_run:
-        state.open_run.given_up = f"not mended: {data['reason']}"
     if state.runs:
         _analyse(state, len(state.runs), data["analysis"])
     if run := state.open_run:

@@ -112,13 +112,6 @@ def test_a_run_whose_tries_are_used_up_is_given_up_by_whoever_comes_next(campaig
     assert cut.state.runs[number - 1].given_up.startswith("1 smoke runs failed, last: ")
 
 
-def test_a_model_that_completes_its_plan_with_a_failed_run_is_not_asked_for_ever(campaign, tmp_path):
-    cut = cut_after(campaign[0], tmp_path / "ws", "smoke_failed")
-    cut.record("ended", reason="the model said ALL_COMPLETED", analysis="", call=99)
-    assert cut.state.open_run is None
-    assert next_step(cut.state)[0] != "propose"
-
-
 def test_the_lock_names_a_living_holder_and_is_free_once_that_is_killed(workspace):
     code = (
         "import sys, time; from pathlib import Path; from agent.workspace import Workspace\n"

@@ -362,5 +362,5 @@ def test_what_ended_a_script_is_told_to_the_model_and_stands_in_the_notes(lives,
     notes = " ".join((folder / "notes.txt").read_text().split())
     assert "and 3.0 GB are allowed" in notes
     assert "and 1 MB are allowed" in notes
-    assert "not mended: the model said ALL_COMPLETED" in notes
+    assert "failed; the model said ALL_COMPLETED" in notes
     assert len(questions) == 3
