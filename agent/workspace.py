@@ -215,7 +215,7 @@ def _first_commit(folder: Path, idea: Idea) -> str:
 def _told(error: "GitCommandError", what: str) -> str:
     """What git said, in one line."""
     said = " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("'")
-    return f"{what}: {said[:300]}"
+    return f"{what}: {said[:300]}; free the space or mend the repository"
 
 
 def _remove_half_made(runs: Path) -> None:
