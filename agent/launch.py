@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     except AgentError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by the user before anything was run\n")
+        return INTERRUPTED
 
 
 def _launch(arguments: argparse.Namespace) -> int:
