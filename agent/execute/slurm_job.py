@@ -25,6 +25,8 @@ from agent.keys import child_environment
 ROOT = Path(__file__).resolve().parents[2]
 # Beside the variables that any child process may have: where Slurm's commands find their cluster.
 _FOR_SLURM = ("SLURM_CONF", "KRB5CCNAME")
+# A node has its own.
+_OF_THIS_MACHINE = frozenset((VISIBLE, "NVIDIA_VISIBLE_DEVICES", "TMPDIR", "XDG_RUNTIME_DIR"))
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class _Sbatch(SlurmExecutor):
 def _environment() -> dict[str, str]:
     """An allow-list, and no keys. sbatch's own variables are not on it: what a job asks for stands in the settings."""
     given = {name: os.environ[name] for name in _FOR_SLURM if name in os.environ}
-    return {name: value for name, value in child_environment(given).items() if name != VISIBLE}
+    return {name: value for name, value in child_environment(given).items() if name not in _OF_THIS_MACHINE}
 
 
 def on_node(order: Order) -> Result | AgentError:
@@ -165,7 +167,8 @@ def on_node(order: Order) -> Result | AgentError:
 def _at_home(order: Order, given: Mapping[str, str]) -> Order:
     """The order with what a job was given on its node: GPUs, and as many threads as processors, not as the node has."""
     threads = {"OMP_NUM_THREADS": given["SLURM_CPUS_PER_TASK"]} if "SLURM_CPUS_PER_TASK" in given else {}
-    return replace(order, env={**threads, **order.env}).on(given.get(VISIBLE))
+    kept = {name: value for name, value in order.env.items() if name not in _OF_THIS_MACHINE}
+    return replace(order, env={**threads, **kept}).on(given.get(VISIBLE))
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """What a user writes about a cluster, and what Slurm's commands print. No cluster is needed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from agent.errors import AgentError
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result
 from agent.execute.order import Order
-from agent.execute.slurm_job import parameters
+from agent.execute.slurm_job import _at_home, parameters
 from agent.execute.slurm_outcome import LOST, End, judge
 from agent.execute.slurm_queue import Queue, Row, Unanswered, read_accounting, read_queue, slurm
 from agent.execute.slurm_settings import SlurmSettings, load_slurm_settings
@@ -59,6 +60,15 @@ def test_what_is_not_given_follows_from_the_order(tmp_path):
     # The project's own code has no limit on memory of its own: what a run may hold is the measure.
     assert parameters(an_order(memory=None, gpus=0), SlurmSettings(), "name", 8e9)["mem"] == "11445M"
     assert parameters(an_order(gpus=0), SlurmSettings(gpus=2), "name", 8e9)["gpus_per_node"] is None
+
+
+def test_an_order_gets_what_its_job_was_given_and_nothing_of_the_login_node():
+    order = replace(an_order(), env={"CUDA_VISIBLE_DEVICES": "7", "TMPDIR": "/scratch/me", "KEPT": "1"})
+    assert _at_home(order, {}).env == {"KEPT": "1"}
+    given = {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_CPUS_PER_TASK": "3", "OTHER": "x"}
+    assert _at_home(order, given).env == {"KEPT": "1", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "0,1"}
+    chosen = replace(order, env={"OMP_NUM_THREADS": "1"})
+    assert _at_home(chosen, given).env["OMP_NUM_THREADS"] == "1"
 
 
 def test_what_is_given_counts(tmp_path):

@@ -204,6 +204,7 @@ def test_an_order_is_carried_out_without_the_launchers_secrets(cluster, tmp_path
     secret = "sk-planted-0123456789abcdef"
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     monkeypatch.setenv("INNOCENT_NAME", secret)
+    monkeypatch.setenv("TMPDIR", "/planted")
     campaign = a_campaign(tmp_path)
     code = "import os, time; print(sorted(os.environ)); print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(2)"
     order = an_order(campaign, code, gpus=1)
@@ -215,6 +216,7 @@ def test_an_order_is_carried_out_without_the_launchers_secrets(cluster, tmp_path
     assert not any(secret.encode() in one for one in environments)
     thread.join(60)
     assert outcome[0].ok
+    assert not any(b"TMPDIR=/planted" in one for one in environments)
     names, visible = order.log.read_text().splitlines()[:2]
     assert "MARK" in names
     assert "SLURM" not in names
