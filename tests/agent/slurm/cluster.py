@@ -47,7 +47,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,de
 MinJobAge=300
 MessageTimeout=3
 KillWait=2
-SlurmdTimeout=10
+SlurmdTimeout=6
 ReturnToService=2
 GresTypes=gpu
 SlurmdParameters=config_overrides

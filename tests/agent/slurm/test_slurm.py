@@ -108,12 +108,12 @@ def stop_once(log: Path) -> None:
         raise KeyboardInterrupt
 
 
-def processes(word: str) -> list[Path]:
-    """Processes of runs with this mark in their environment."""
+def processes(word: str, where: str = "environ") -> list[Path]:
+    """Processes with a word in their environment, or in another file of /proc."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if word.encode() in (entry / "environ").read_bytes():
+            if word.encode() in (entry / where).read_bytes():
                 found.append(entry)
     return found
 
@@ -435,6 +435,28 @@ def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(
     events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
     assert [(event["state"], event["count"]) for event in events] == [("TIMEOUT", 1)]
     wait_until(lambda: not processes(f"MARK={campaign.workspace.path.parent.name}"), 15)
+
+
+def test_a_job_that_lost_its_node_is_queued_again(cluster, over_time, tmp_path):
+    over_time[0].join(150)  # its job is on the same node
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, SLEEPS.format(3))
+    thread, outcome = in_thread(lambda: run(campaign, order))
+    job = submitted(campaign.workspace.path)
+    wait_until(lambda: order.log.is_file() and "began" in order.log.read_text())
+    cluster.end("slurmd", signal.SIGKILL)
+    steps = processes(f"slurmstepd: [{job}.", "cmdline")
+    assert steps
+    for entry in steps + processes(f"SLURM_JOB_ID={job}") + processes(f"MARK={tmp_path.name}"):
+        with suppress(ProcessLookupError):
+            os.kill(int(entry.name), signal.SIGKILL)
+    wait_until(lambda: cluster.call("sinfo", "-h", "-o", "%t").startswith("down"))
+    cluster.start_node()
+    thread.join(60)
+    assert outcome[0].ok
+    events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
+    assert [(event["state"], event["count"]) for event in events] == [("NODE_FAIL", 1)]
+    assert order.log.read_text() == "began\n"
 
 
 def numbers(folder: Path) -> dict:
