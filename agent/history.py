@@ -179,6 +179,10 @@ def _on_submitted(state: State, data: dict[str, Any]) -> None:
     state.jobs[data["label"]] = data
 
 
+def _on_requeued(state: State, data: dict[str, Any]) -> None:
+    state.jobs.pop(data["label"], None)
+
+
 def _ignored(state: State, data: dict[str, Any]) -> None:
     """Events that tell of a campaign and change nothing in it."""
 
@@ -190,7 +194,7 @@ def _analyse(state: State, number: int, text: str) -> None:
 
 
 # Events after which a step may still be under way, and with it the jobs that were submitted for it.
-_WITHIN_STEPS = ("submitted", "sealed", "settings", "stopped", "resumed", "sandbox", "note")
+_WITHIN_STEPS = ("submitted", "requeued", "sealed", "settings", "stopped", "resumed", "sandbox", "note")
 
 _APPLY = {
     "settings": _on_settings,
@@ -218,6 +222,7 @@ _APPLY = {
     "completed": _on_completed,
     "sealed": _on_sealed,
     "submitted": _on_submitted,
+    "requeued": _on_requeued,
     "stopped": _ignored,
     "resumed": _ignored,
     "sandbox": _ignored,

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.execute.slurm import Slurm
-from agent.execute.slurm_queue import cancel
-from agent.execute.slurm_settings import SlurmSettings
-
 from agent.campaign import Campaign
 from agent.execute.jail.spec import Limits
 from agent.execute.order import Order
+from agent.execute.slurm import Slurm
+from agent.execute.slurm_queue import cancel
+from agent.execute.slurm_settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
 from agent.interrupt import Interrupt
 from agent.screen import Screen
