@@ -1,5 +1,6 @@
 """Starting campaigns as a user does, for the tests."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -44,3 +45,10 @@ def cut_after(done, folder, kind, **settings):
         if event.kind == kind:
             break
     return opened(folder)
+
+
+def mounted(*arguments):
+    """Whether a mount worked: it needs root, and not every container lets it."""
+    if os.geteuid() or not shutil.which("mount"):
+        return False
+    return subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True).returncode == 0

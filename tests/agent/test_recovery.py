@@ -24,7 +24,7 @@ from agent.report.plots import edit_plots
 from agent.settings import Settings
 from agent.state import next_step
 from agent.workspace import DAY, EXPERIMENT, Workspace
-from tests.agent.campaigns import cut_after, launch
+from tests.agent.campaigns import cut_after, launch, mounted
 
 IDEA = parse_idea(
     {"Name": "an_idea", "Title": "T", "Experiment": "e", "Technical_Details": "d", "Implementation_Plan": "p"}, "here"
@@ -148,6 +148,22 @@ def test_a_folder_that_cannot_be_written_is_one_line(workspace):
     assert said.returncode == 2
     assert f"cannot write {workspace.path / '.lock'}: Is a directory" in said.stderr
     assert len(said.stderr.strip().splitlines()) == 1
+
+
+def test_a_disk_that_may_only_be_read_is_one_line(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not mounted("-t", "tmpfs", "-o", "size=10m", "none", disk):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        folder = Workspace.create(IDEA, SETTINGS, disk / "runs").path
+        assert mounted("-o", "remount,ro", disk)
+        said = launch("--resume", folder)
+        assert said.returncode == 2
+        assert f"cannot write {folder / '.lock'}: Read-only file system" in said.stderr
+        assert len(said.stderr.strip().splitlines()) == 1
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_git_that_fails_is_one_line(workspace):

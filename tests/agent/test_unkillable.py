@@ -22,7 +22,7 @@ from agent.ledger import Ledger
 from agent.models.transcript import read_lines
 from agent.verify import verify
 from lab import cache
-from tests.agent.campaigns import IDEA, TINY, strip_times
+from tests.agent.campaigns import IDEA, TINY, mounted, strip_times
 from tests.agent.lives import FILLER, Life, Lives
 from tests.servers.model_server import ModelServer
 
@@ -143,13 +143,6 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers():
     return Answers()
-
-
-def mounted(*arguments):
-    """Whether a mount worked: it needs root, and not every container lets it."""
-    if os.geteuid() or not shutil.which("mount"):
-        return False
-    return subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True).returncode == 0
 
 
 @pytest.fixture(scope="module")
