@@ -29,7 +29,7 @@ from tests.servers.model_server import ModelServer
 KILLS = int(os.environ.get("KILLS", "25"))
 SEED = int(os.environ.get("KILL_SEED", "1"))
 WHOLE = KILLS >= 100
-PLANNED = 50 if WHOLE else 25  # so many kills are meant for one campaign; then the next one begins
+PLANNED = 50 if WHOLE else 40  # so many kills are meant for one campaign; then the next one begins
 log = logging.getLogger(__name__)
 READ = ("activations", "dtype", "evals", "models", "tokens")
 
