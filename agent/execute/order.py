@@ -137,7 +137,10 @@ def run_contained(
         trusted=trusted,
         gpus=_gpus(campaign) if gpu else 0,
     )
-    return campaign.executor.run(campaign, order, tick) if gpu else carry_out(order, tick)
+    if gpu:
+        return campaign.executor.run(campaign, order, tick)
+    order.clear()
+    return carry_out(order, tick)
 
 
 def run_set_up(
