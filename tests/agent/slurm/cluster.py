@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo")
@@ -115,19 +115,19 @@ class Cluster:
         munge = self.folder / "munge"
         options = [f"--{name}={munge / name}" for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
         self._spawn("munged", ["--foreground", *options], user="munge")
-        _wait_for((munge / "socket").exists, "munged did not start")
+        wait_until((munge / "socket").exists, "munged did not start")
         self.start_controller()
         self.start_node()
 
     def start_controller(self) -> None:
         """Start slurmctld, which takes up where it was."""
         self._spawn("slurmctld", ["-D", "-f", str(self.config)])
-        _wait_for(lambda: self._says(["scontrol", "ping"], "UP"), "slurmctld does not answer")
+        wait_until(lambda: self._says(["scontrol", "ping"], "UP"), "slurmctld does not answer")
 
     def start_node(self) -> None:
         """Start slurmd, and wait until the node takes jobs."""
         self._spawn("slurmd", ["-D", "-f", str(self.config)])
-        _wait_for(lambda: self._says(["sinfo", "-h", "-o", "%t"], "idle", "mix"), "the node is not idle")
+        wait_until(lambda: self._says(["sinfo", "-h", "-o", "%t"], "idle", "mix"), "the node is not idle")
 
     def end(self, name: str, how: signal.Signals) -> None:
         """End a daemon; the controller forgets its last jobs where it is not asked for it."""
@@ -139,7 +139,7 @@ class Cluster:
         """Cancel every job, and end what was started."""
         if "slurmctld" in self._running and "slurmd" in self._running:
             self.call("scancel", "--user=root")
-            _wait_for(lambda: not self.call("squeue", "-h", "-o", "%A"), "jobs do not end")
+            wait_until(lambda: not self.call("squeue", "-h", "-o", "%A"), "jobs do not end")
         for name in ("slurmd", "slurmctld", "munged"):
             if process := self._running.pop(name, None):
                 process.send_signal(signal.SIGTERM)
@@ -153,6 +153,14 @@ class Cluster:
         """What a client of Slurm prints; it may fail."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         return done.stdout.strip()
+
+    def of_job(self, job: str) -> list[Path]:
+        """What Slurm started for a job on its node; another cluster may have a job of that number."""
+        found = processes(f"SLURM_CONF={self.config}")
+        step = f"slurmstepd: [{job}."
+        return [
+            one for one in found if step in read(one / "cmdline") or f"SLURM_JOB_ID={job}\0" in read(one / "environ")
+        ]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -213,7 +221,24 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _wait_for(done: Callable[[], bool], problem: str, seconds: float = 30) -> None:
+def processes(word: str) -> list[Path]:
+    """Processes with a word in their environment."""
+    return [entry for entry in Path("/proc").glob("[0-9]*") if word in read(entry / "environ")]
+
+
+def read(path: Path) -> str:
+    """A file of /proc; "" for a process that has ended."""
+    with suppress(OSError):
+        return path.read_bytes().decode(errors="replace")
+    return ""
+
+
+def wait_until(done: Callable[[], bool], problem: str = "it did not come", seconds: float = 60) -> None:
+    """Look ten times a second whether something has come.
+
+    Raises:
+        TimeoutError: It did not.
+    """
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
