@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo test lint format bench bench-evals aider sae-bench clean
+.PHONY: help setup demo test test-kills lint format bench bench-evals aider sae-bench clean
 
 help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
 	@echo "make test   set up and run the tests"
+	@echo "make test-kills  kill a campaign's launcher 100 times (about 10 min)"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  our edit engine beside aider's"
 	@echo "make bench-evals  the evaluations beside SAEBench's, in an environment of its own (about 10 min)"
@@ -36,6 +37,10 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# A launcher killed 100 times, with the seed that KILL_SEED names.
+test-kills: setup
+	@KILLS=100 $(BIN)/python -m pytest tests/agent/test_unkillable.py --log-cli-level=INFO
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -8,7 +8,9 @@ from typing import Any
 
 from agent.campaign import Campaign
 from agent.errors import AgentError
+from agent.execute.executor import executor_of
 from agent.execute.sandbox import choose_sandbox
+from agent.execute.slurm_settings import SlurmSettings, load_slurm_settings
 from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
 from agent.screen import Screen, duration
@@ -74,6 +76,7 @@ def check(arguments: argparse.Namespace, name: str) -> Checked:
         "goal": arguments.goal,
     }
     settings = _validated({key: value for key, value in given.items() if value is not None})
+    executor_of(settings)
     return Checked(idea, settings, profile, choice.said)
 
 
@@ -125,6 +128,8 @@ def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
         changed["model"] = _spec(choose(arguments.model))
     if changed:
         settings = _validated({**campaign.state.settings.model_dump(mode="json"), **changed})
+        if settings.executor != campaign.state.settings.executor:
+            executor_of(campaign.state.settings).forget(campaign)
         campaign.record("settings", settings=settings.model_dump(mode="json"))
     campaign.record("resumed")
     campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
@@ -137,12 +142,22 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
         "run_seconds": arguments.time_limit,
         "sandbox": False if arguments.no_sandbox else None,
         "gpus": arguments.gpus,
+        "executor": arguments.executor,
+        "slurm": _slurm(arguments),
         "confirm": arguments.confirm,
         "matched": arguments.matched,
         "stale_ok": arguments.stale_ok,
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
     }
+
+
+def _slurm(arguments: argparse.Namespace) -> SlurmSettings | None:
+    """What the cluster is asked for: the file that is named, or the one beside the program, where there is one."""
+    usual = ROOT / "slurm.toml"
+    if arguments.slurm:
+        return load_slurm_settings(arguments.slurm)
+    return load_slurm_settings(usual) if arguments.executor == "slurm" and usual.is_file() else None
 
 
 def _show_plan(screen: Screen, profile: Profile, settings: Settings) -> None:

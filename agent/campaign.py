@@ -80,9 +80,9 @@ class Campaign:
     @cached_property
     def executor(self) -> "Executor":
         """Where what it runs is run."""
-        from agent.execute.executor import this_machine
+        from agent.execute.executor import executor_of
 
-        return this_machine()
+        return executor_of(self.settings)
 
     @cached_property
     def model(self) -> Model:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from agent.errors import AgentError
-from agent.models.keys import environment, scrub, withhold
+from agent.keys import environment, scrub, withhold
 
 ROOT = Path(__file__).resolve().parent.parent
 

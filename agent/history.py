@@ -61,6 +61,10 @@ def _on_baselines(state: State, data: dict[str, Any]) -> None:
     state.sealed = {name: files for name, files in state.sealed.items() if not name.startswith("run_0/")}
 
 
+def _on_baseline_trained(state: State, data: dict[str, Any]) -> None:
+    state.making.setdefault(data["key"], {})[data["seed"]] = data["files"]
+
+
 def _on_stale(state: State, data: dict[str, Any]) -> None:
     state.stale = not data["accepted"]
     state.changed = tuple(data["changes"]) if data["accepted"] else ()
@@ -107,6 +111,10 @@ def _on_ran(state: State, data: dict[str, Any]) -> None:
     _last(state, data).ran = data
 
 
+def _on_lost(state: State, data: dict[str, Any]) -> None:
+    _last(state, data).ran = None
+
+
 def _on_failed(state: State, data: dict[str, Any]) -> None:
     _last(state, data).failure = data
 
@@ -145,7 +153,7 @@ def _on_ended(state: State, data: dict[str, Any]) -> None:
 
 def _on_plot_edited(state: State, data: dict[str, Any]) -> None:
     state.calls = data["call"]
-    state.plot_edited = data["commit"]
+    state.plot_edited = state.plots = data["commit"]
     state.plot_refusals = []
     state.closing = data["analysis"] or state.closing
 
@@ -171,6 +179,10 @@ def _on_submitted(state: State, data: dict[str, Any]) -> None:
     state.jobs[data["label"]] = data
 
 
+def _on_requeued(state: State, data: dict[str, Any]) -> None:
+    state.jobs.pop(data["label"], None)
+
+
 def _ignored(state: State, data: dict[str, Any]) -> None:
     """Events that tell of a campaign and change nothing in it."""
 
@@ -182,16 +194,18 @@ def _analyse(state: State, number: int, text: str) -> None:
 
 
 # Events after which a step may still be under way, and with it the jobs that were submitted for it.
-_WITHIN_STEPS = ("submitted", "sealed", "settings", "stopped", "resumed", "sandbox", "note")
+_WITHIN_STEPS = ("submitted", "requeued", "sealed", "settings", "stopped", "resumed", "sandbox", "note")
 
 _APPLY = {
     "settings": _on_settings,
+    "baseline_trained": _on_baseline_trained,
     "baselines": _on_baselines,
     "refused": _on_refused,
     "edited": _on_edited,
     "smoked": _on_smoked,
     "smoke_failed": _on_smoke_failed,
     "ran": _on_ran,
+    "lost": _on_lost,
     "failed": _on_failed,
     "scored": _on_scored,
     "matched": _on_matched,
@@ -208,6 +222,7 @@ _APPLY = {
     "completed": _on_completed,
     "sealed": _on_sealed,
     "submitted": _on_submitted,
+    "requeued": _on_requeued,
     "stopped": _ignored,
     "resumed": _ignored,
     "sandbox": _ignored,

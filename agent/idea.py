@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agent.errors import AgentError
 from agent.files import write_atomically
 from agent.guard import guarded
-from agent.models.keys import scrub
+from agent.keys import scrub
 
 IDEAS = Path(__file__).resolve().parent.parent / "ideas"
 Text = Annotated[str, Field(min_length=1)]

@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         budget stopped one, 130 when the user did.
     """
     arguments = _parser().parse_args(argv)
+    arguments.executor = arguments.executor or ("slurm" if arguments.slurm else None)
     try:
         if arguments.list:
             return _list(arguments.ideas)
@@ -39,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     except AgentError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by the user before anything was run\n")
+        return INTERRUPTED
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -142,8 +146,11 @@ def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, in
 
     together = {campaign.settings.together for campaign in campaigns}
     shared = campaigns[0].own_purse() if len(together) == 1 and () not in together else None
-    jobs = arguments.jobs or places(campaigns)
-    share_cores(jobs)
+    # Those whose runs are on a cluster only wait here.
+    waiting = all((arguments.executor or campaign.settings.executor) == "slurm" for campaign in campaigns)
+    jobs = arguments.jobs or (len(campaigns) if waiting else places(campaigns))
+    if not waiting:
+        share_cores(jobs)
     campaigns[0].screen.say_of_all(f"{len(campaigns)} campaigns, {jobs} at a time")
 
     def run(campaign: "Campaign") -> int:
@@ -267,6 +274,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--evals", metavar="LIST", help="evaluations, with commas (default: the profile's)")
     parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs for each run, where there are any (default: 1)")
+    parser.add_argument(
+        "--executor", choices=("local", "slurm"), help="where runs are run: here, or on a Slurm cluster (default: here)"
+    )
+    parser.add_argument(
+        "--slurm",
+        type=Path,
+        metavar="FILE.toml",
+        help="what the cluster is asked for, with --executor slurm (default: slurm.toml, if any)",
+    )
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
     parser.add_argument(
         "--no-sandbox", action="store_true", help="run what the model writes with all your rights (not advised)"

@@ -6,15 +6,18 @@ on with.
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from agent.errors import AgentError
-from agent.files import sha256
+from agent.files import flush_folder, sha256
 
 START = "0" * 64
+# The line of a commit that names how many events there were and the hash of the last (`Ledger.head`).
+ANCHOR = re.compile(r"^Ledger: (\d+) ([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,17 @@ class Ledger:
         event = Event(len(self._events), datetime.now(UTC).isoformat(timespec="milliseconds"), kind, data)
         fields = {"n": event.number, "time": event.time, "kind": kind, "data": data, "previous": self._last}
         line = json.dumps(fields, ensure_ascii=False)
+        new = not self.path.exists()
         try:
-            with self.path.open("r+b" if self.path.exists() else "w+b") as file:
+            with self.path.open("w+b" if new else "r+b") as file:
                 # A line torn by a crash was never an event: the new one takes its place.
                 file.seek(self._whole)
                 file.truncate()
                 file.write(line.encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            if new:
+                flush_folder(self.path.parent)
         except OSError as error:
             raise AgentError(
                 f"cannot write {self.path}: {error.strerror or error}; free the space and resume"

@@ -12,12 +12,14 @@ from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.runs import execute, score
 from agent.gates.smoke import smoke
+from agent.ledger import Event
 from agent.notes import check_notes, write_notes
 from agent.propose import propose
+from agent.recovery import recover
 from agent.report.plots import edit_plots, make_plots
 from agent.report.review import write_report
 from agent.seal import broken_seals, seal_results
-from agent.state import Run, Step, next_step
+from agent.state import Run, Step, next_step, worn_out
 
 
 def run_campaign(campaign: Campaign) -> None:
@@ -30,37 +32,56 @@ def run_campaign(campaign: Campaign) -> None:
         AgentError: Something that only the user can mend; what was done is kept, and `--resume` goes on.
         KeyboardInterrupt: The user stopped it; the same holds.
     """
+    recover(campaign)
     check_freshness(campaign)
+    # A launcher that was killed may have had no time for it.
+    settle(campaign)
     while True:
         campaign.screen.check()
         step, run = next_step(campaign.state)
         if step == "done":
+            write_report(campaign)
             return
         if run is not None:
             _ABOUT_A_RUN[step](campaign, run)
         else:
             _ABOUT_ALL[step](campaign)
-        whole = step in _SHOWN
+        settle(campaign)
+
+
+def settle(campaign: Campaign) -> None:
+    """What follows from the newest events, whoever wrote them: done again it changes nothing.
+
+    Args:
+        campaign: One with no step under way.
+    """
+    run = campaign.state.open_run
+    if run and (reason := worn_out(run, campaign.settings)):
+        campaign.record("given_up", run=run.number, reason=reason)
+    news = any(map(_is_news, campaign.workspace.ledger.events[campaign.workspace.noted :]))
+    if news:
         seal_results(campaign)
-        write_notes(campaign, commit=whole)
-        check_notes(campaign)
-        if whole:
-            write_report(campaign)
+    write_notes(campaign, commit=news)
+    check_notes(campaign)
+    if news:
+        write_report(campaign)
 
 
 def finish(campaign: Campaign) -> None:
-    """Close the notes; the last event of a campaign."""
-    write_notes(campaign, commit=True)
+    """Compare all with their hashes; the last event of a campaign."""
     differences = broken_seals(campaign.workspace.path, campaign.state.sealed)
     for line in differences:
         campaign.screen.say(f"  [red]{line}[/red]")
     state = campaign.state
     campaign.record("completed", runs=len(state.runs), scored=len(state.scored), differences=differences)
-    write_report(campaign)
 
 
-# The steps after which there is something new to review.
-_SHOWN = ("baselines", "score", "match", "confirm", "plot")
+def _is_news(event: Event) -> bool:
+    """Whether there is something new to review after an event: the notes are committed then."""
+    return event.kind in _NEWS or (event.kind == "confirming" and event.data["run"] is None)
+
+
+_NEWS = ("baselines", "scored", "failed", "given_up", "matched", "confirmed", "plotted")
 
 _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
     "propose": propose,

@@ -50,8 +50,7 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if commit:
         newest = state.runs[-1] if state.runs else None
         about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
-        head = campaign.workspace.ledger.head
-        campaign.workspace.commit(f"Notes: {'figures' if state.figures else about}\n\nLedger: {head}")
+        campaign.workspace.commit_notes("figures" if state.figures else about)
 
 
 def check_notes(campaign: Campaign) -> None:

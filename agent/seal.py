@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.files import remove_unfinished
+
 if TYPE_CHECKING:
     from agent.campaign import Campaign
 
@@ -20,6 +22,7 @@ def seal_results(campaign: "Campaign") -> None:
     for folder in scored_folders(campaign.workspace.path):
         name = folder.relative_to(campaign.workspace.path).as_posix()
         if name not in sealed:
+            remove_unfinished(folder)
             campaign.record("sealed", folder=name, files=hashes(folder))
 
 
@@ -42,6 +45,16 @@ def hashes(folder: Path) -> dict[str, str]:
         elif path.is_symlink():
             found[path.relative_to(folder).as_posix()] = f"link to {path.readlink()}"
     return found
+
+
+def unchanged(folder: Path, files: dict[str, str]) -> bool:
+    """Whether every file of before is there and the same; there may be others.
+
+    Args:
+        folder: A run's.
+        files: The hashes of before.
+    """
+    return folder.is_dir() and files.items() <= hashes(folder).items()
 
 
 def broken_seals(workspace: Path, sealed: dict[str, dict[str, str]]) -> list[str]:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from agent.execute.slurm_settings import SlurmSettings
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -32,6 +34,8 @@ class Settings(BaseModel):
         evals: The evaluations that score a run; None takes the profile's.
         device: `cpu`, `cuda`, or None for what there is.
         gpus: How many GPUs a run gets, where there are any.
+        executor: Where runs are run, on this machine or on a Slurm cluster.
+        slurm: What the cluster is asked for; None for what follows from the limits of a run.
         sandbox: Whether what the model writes is contained; False only by the user's word.
         goal: The metric by which one run is better than another; None takes explained variance where it is scored.
         confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
@@ -57,6 +61,8 @@ class Settings(BaseModel):
     evals: tuple[str, ...] | None = None
     device: str | None = None
     gpus: Count = 1
+    executor: Literal["local", "slurm"] = "local"
+    slurm: SlurmSettings | None = None
     sandbox: bool = True
     goal: str | None = None
     confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3

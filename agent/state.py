@@ -91,12 +91,17 @@ class Run:
 
 @dataclass
 class State:
-    """A campaign as its ledger tells it."""
+    """A campaign as its ledger tells it.
+
+    `making` holds the hashes of each seed of a baseline that was trained, by the name of the baseline in the cache;
+    `plot_edited` the commit of a `plot.py` that is to be run, `plots` that of the newest one.
+    """
 
     settings: Settings
     idea: str
     template: str
     eras: list[dict[str, Any]] = field(default_factory=list)
+    making: dict[str, dict[int, dict[str, str]]] = field(default_factory=dict)
     stale: bool = False
     changed: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
@@ -104,6 +109,7 @@ class State:
     closing: str = ""
     ended: str = ""
     plot_edited: str = ""
+    plots: str = ""
     plot_refusals: list[Refusal] = field(default_factory=list)
     plot_failures: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] | None = None
@@ -189,6 +195,22 @@ def next_step(state: State) -> tuple[Step, Run | None]:
     if state.figures is None:
         return ("plot" if state.plot_edited else "plot_edit"), None
     return ("done" if state.completed else "finish"), None
+
+
+def worn_out(run: Run, settings: Settings) -> str:
+    """Why a run is not mended once more after its last attempt failed; nothing when it is.
+
+    Args:
+        run: One that is open.
+        settings: The campaign's.
+    """
+    failure = run.last.failure if run.last else None
+    if failure is None:
+        return ""
+    if failure.get("smoke"):
+        count = run.smoke_failures
+        return f"{count} smoke runs failed, last: {failure['reason']}" if count >= settings.smoke_tries else ""
+    return f"failed {run.started} times, last: {failure['reason']}" if run.started >= settings.attempts else ""
 
 
 def exhausted(refusals: list[Refusal], settings: Settings) -> str:

@@ -7,7 +7,6 @@ named. Nothing is written. Exit code 0: all is as it was; 1: something differs; 
 
 import argparse
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -18,10 +17,10 @@ from typing import Any
 from agent.errors import AgentError
 from agent.files import sha256
 from agent.guard import guarded
-from agent.ledger import START
+from agent.ledger import ANCHOR, START
 from agent.seal import broken_seals
+from agent.workspace import NOTES
 
-ANCHOR = re.compile(r"^Ledger: (\d+) ([0-9a-f]{64})$", re.MULTILINE)
 TOLERANCE = 1e-4
 # What an event must have to be of use here.
 _NEEDED = {"sealed": ("folder", "files"), "scored": ("run", "sae"), "started": ("settings", "commit")}
@@ -141,7 +140,8 @@ def _history(folder: Path, records: Records) -> list[str]:
             said.append(f"git: commit {commit[:8]} of ledger line {number} ({kind}) comes before the one it follows")
         last = max(last, places.get(commit, -1))
     for commit, _, message in commits:
-        for found in ANCHOR.finditer(message):
+        # Other commits carry words of the model.
+        for found in ANCHOR.finditer(message) if message.startswith(NOTES) else ():
             count = int(found[1])
             if count > len(records.lines):
                 said.append(
@@ -191,7 +191,7 @@ def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
     from agent.execute.local import run, tail
     from agent.execute.surroundings import lab_command
-    from agent.models.keys import child_environment
+    from agent.keys import child_environment
     from lab.cache import root
 
     started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})

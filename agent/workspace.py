@@ -4,19 +4,21 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
-from agent.files import write_atomically
+from agent.files import flush_folder, write_atomically
 from agent.idea import Idea
-from agent.ledger import Ledger
+from agent.ledger import ANCHOR, Ledger
 
 if TYPE_CHECKING:
     from git import Repo
+    from git.exc import GitCommandError
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "templates" / "sae_experiment"
@@ -26,7 +28,11 @@ PLOT = "plot.py"
 EDITABLE = (EXPERIMENT, PLOT)
 
 # Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
-IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n__pycache__/\n"
+IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n.*.new\n__pycache__/\n"
+LOCK = ".lock"
+NOTES = "Notes: "
+HALF_MADE = ".new_"
+DAY = 86400
 
 # What people leave in the template's folder when they run it there.
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*")
@@ -74,26 +80,30 @@ class Workspace:
             raise AgentError(f"the template {template} has no {EXPERIMENT}; restore the folder")
         try:
             runs.mkdir(parents=True, exist_ok=True)
-            half_made = Path(tempfile.mkdtemp(prefix=".new_", dir=runs))
+            _remove_half_made(runs)
+            half_made = Path(tempfile.mkdtemp(prefix=HALF_MADE, dir=runs))
         except OSError as error:
             raise AgentError(f"cannot make a folder in {runs}: {error.strerror}") from error
         try:
-            shutil.copytree(
-                template,
-                half_made,
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*"),
-            )
-            write_atomically(half_made / "idea.json", idea.model_dump_json(indent=2) + "\n")
-            write_atomically(half_made / ".gitignore", IGNORED)
-            commit = _first_commit(half_made, idea)
-            Ledger(half_made / "ledger.jsonl").append("started", idea=idea.Name, commit=commit, settings=settings)
-            half_made.chmod(0o755)
-            return cls(_take_free_name(half_made, runs, idea.Name))
+            with (half_made / LOCK).open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                return cls._fill(half_made, idea, settings, runs, template)
         except (OSError, shutil.Error) as error:
             raise AgentError(f"cannot make the workspace in {runs}: {error}") from error
         finally:
             shutil.rmtree(half_made, ignore_errors=True)
+
+    @classmethod
+    def _fill(cls, half_made: Path, idea: Idea, settings: dict[str, object], runs: Path, template: Path) -> "Workspace":
+        shutil.copytree(template, half_made, dirs_exist_ok=True, ignore=LEFT_BEHIND)
+        write_atomically(half_made / "idea.json", idea.model_dump_json(indent=2) + "\n")
+        write_atomically(half_made / ".gitignore", IGNORED)
+        commit = _first_commit(half_made, idea)
+        Ledger(half_made / "ledger.jsonl").append("started", idea=idea.Name, commit=commit, settings=settings)
+        half_made.chmod(0o755)
+        path = _take_free_name(half_made, runs, idea.Name)
+        flush_folder(runs)
+        return cls(path)
 
     def delete(self) -> None:
         """Delete the folder of a campaign that has done nothing yet."""
@@ -103,19 +113,25 @@ class Workspace:
     def lock(self) -> Iterator[None]:
         """Hold the folder for one launcher.
 
+        What another launcher wrote before it let go is read now.
+
         Raises:
-            AgentError: Another launcher holds it; its process number is named.
+            AgentError: Another launcher holds it; its process number is named. Or what it left is damaged.
         """
-        with (self.path / ".lock").open("a+") as file:
+        with ExitStack() as stack:
             try:
+                file = stack.enter_context((self.path / LOCK).open("a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                os.write(file.fileno(), str(os.getpid()).encode())
             except BlockingIOError as error:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
                 raise AgentError(f"{self.path} is in use by process {holder}; wait for it or stop it") from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                what = f"cannot write {self.path / LOCK}: {error.strerror}"
+                raise AgentError(f"{what}; free the space or fix the rights") from error
+            self.ledger = Ledger(self.ledger.path)
             yield
 
     def read(self, name: str) -> str:
@@ -128,34 +144,57 @@ class Workspace:
 
     def restore(self, commit: str, names: tuple[str, ...] = EDITABLE) -> None:
         """Put files back as they were in a commit."""
-        self._repo.git.checkout(commit, "--", *names)
+        self._git("checkout", commit, "--", *names)
 
     @property
     def head(self) -> str:
         """The hash of the newest commit."""
-        return self._repo.head.commit.hexsha
+        return self._git("rev-parse", "HEAD")
 
     def at(self, commit: str, name: str) -> str:
         """The text of a file as it was in a commit."""
-        return str(self._repo.git.show(f"{commit}:{name}", strip_newline_in_stdout=False))
+        return self._git("show", f"{commit}:{name}", strip=False)
 
     def commit(self, message: str) -> str:
-        """Commit everything that is tracked, and return the commit's hash; no change gives the current one."""
-        repo = self._repo
-        repo.git.add("--all")
-        if repo.index.diff("HEAD"):
-            repo.git.commit("--quiet", "--message", message)
-        return repo.head.commit.hexsha
+        """Commit everything that is not ignored, and return the commit's hash; no change gives the current one."""
+        self._git("add", "--all")
+        if self._git("status", "--porcelain"):
+            self._git("commit", "--quiet", "--message", message)
+        return self.head
+
+    def commit_notes(self, about: str) -> None:
+        """Commit the notes; the commit names the ledger as it was, so that neither can be redone without the other.
+
+        Args:
+            about: What is new in them.
+        """
+        self.commit(f"{NOTES}{about}\n\nLedger: {self.ledger.head}")
+
+    @property
+    def noted(self) -> int:
+        """How many events the notes knew of that were committed last."""
+        commits = self._git("log", "--format=%x01%B").split("\x01")
+        newest = next((message for message in commits if message.startswith(NOTES)), "")
+        found = ANCHOR.search(newest)
+        return int(found[1]) if found else 0
 
     def diff(self, old: str, new: str, names: tuple[str, ...] = EDITABLE) -> str:
         """The git diff of files between two commits."""
-        return str(self._repo.git.diff(old, new, "--", *names))
+        return self._git("diff", old, new, "--", *names)
 
-    @property
-    def _repo(self) -> "Repo":
-        from git import Repo
+    def _git(self, *arguments: str, strip: bool = True) -> str:
+        """The output of a git command in this folder.
 
-        return Repo(self.path)
+        Raises:
+            AgentError: It failed.
+        """
+        from git.cmd import Git
+        from git.exc import GitCommandError
+
+        try:
+            return str(Git(self.path).execute(["git", *arguments], strip_newline_in_stdout=strip))
+        except GitCommandError as error:
+            raise AgentError(_told(error, f"git {arguments[0]} failed in {self.path}")) from error
 
 
 def _require_git() -> None:
@@ -170,8 +209,27 @@ def _first_commit(folder: Path, idea: Idea) -> str:
     try:
         return _commit_all(Repo.init(folder, initial_branch="main"), idea)
     except GitCommandError as error:
-        said = " ".join(str(error.stderr).split())
-        raise AgentError(f"git cannot make the workspace's repository in {folder.parent}: {said[:300]}") from error
+        raise AgentError(_told(error, f"git cannot make the workspace's repository in {folder.parent}")) from error
+
+
+def _told(error: "GitCommandError", what: str) -> str:
+    """What git said, in one line."""
+    said = " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("'")
+    return f"{what}: {said[:300]}; free the space or mend the repository"
+
+
+def _remove_half_made(runs: Path) -> None:
+    """Delete the beginnings of campaigns whose maker is dead: it held their lock, or would have within a day."""
+    for folder in runs.glob(f"{HALF_MADE}*"):
+        try:
+            with (folder / LOCK).open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        except OSError:
+            if time.time() - folder.lstat().st_mtime < DAY:
+                continue
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _commit_all(repository: "Repo", idea: Idea) -> str:
@@ -182,6 +240,10 @@ def _commit_all(repository: "Repo", idea: Idea) -> str:
             config.set_value("user", "email", "sae-scientist@localhost")
             config.set_value("commit", "gpgsign", "false")
             config.set_value("core", "hooksPath", os.devnull)
+            # A commit is on the disk before the ledger names it, and git starts nothing that outlives it.
+            config.set_value("core", "fsync", "all")
+            config.set_value("gc", "auto", "0")
+            config.set_value("maintenance", "auto", "false")
         repo.git.add("--all")
         repo.git.commit("--quiet", "--message", f"Template and idea: {idea.Title}")
         return repo.head.commit.hexsha

@@ -135,7 +135,7 @@ def write_json(path: Path, value: object) -> None:
         path: the file; its folder must exist.
         value: anything `fingerprint` takes.
     """
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(_plain(value), stream, indent=1)
@@ -143,6 +143,7 @@ def write_json(path: Path, value: object) -> None:
             os.fsync(stream.fileno())
         Path(part).chmod(0o644)
         Path(part).replace(path)
+        _flush_folder(path.parent)
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
@@ -218,6 +219,8 @@ def _flush(folder: Path) -> None:
         if path.is_file():
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
+        elif path.is_dir():
+            _flush_folder(path)
     _flush_folder(folder)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
+from agent.files import UNFINISHED, flush_folder
 
 _PIECE = 1 << 16
 
@@ -48,6 +49,8 @@ def write_all(root: Path, changes: Mapping[str, Change]) -> None:
         for staged, target, change in ready:
             done.append((target, change))
             staged.replace(target)
+        for folder in {target.parent for target, _ in done}:
+            flush_folder(folder)
         for target, change in done:
             if not _holds(target, change.after):
                 raise AgentError(f"{target.name} does not read back as it was written; check the disk")
@@ -61,7 +64,7 @@ def write_all(root: Path, changes: Mapping[str, Change]) -> None:
 
 
 def _stage(target: Path, content: bytes) -> Path:
-    staged = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}.new")
+    staged = target.with_name(f".{target.name[:100]}.{os.urandom(6).hex()}{UNFINISHED}")
     try:
         with staged.open("xb") as file:
             file.write(content)

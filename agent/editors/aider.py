@@ -19,8 +19,9 @@ from agent.edit.store import Change, write_all
 from agent.edit.types import Outcome
 from agent.editors.bridge import MODEL_NAME, Bridge
 from agent.errors import AgentError
+from agent.files import scratch_prefix
+from agent.keys import child_environment, scrub
 from agent.models.base import Model, Reply
-from agent.models.keys import child_environment, scrub
 
 COMMAND_VARIABLE = "SAE_AGENT_AIDER"
 TIMEOUT_SECONDS = 1800.0
@@ -99,7 +100,10 @@ def edit_with_aider(
     before = _snapshot(root, editable)
     if not before:
         raise AgentError(f"nothing to edit: no file in {root} matches {', '.join(editable)}")
-    with Bridge(model, purpose=purpose) as bridge, tempfile.TemporaryDirectory(prefix="aider-") as folder:
+    with (
+        Bridge(model, purpose=purpose) as bridge,
+        tempfile.TemporaryDirectory(prefix=scratch_prefix("aider")) as folder,
+    ):
         home, copy = Path(folder) / "home", Path(folder) / "work"
         home.mkdir()
         for name, content in before.items():

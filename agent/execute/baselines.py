@@ -2,7 +2,8 @@
 
 They are made once for a recipe, template, profile, data, evaluator, versions and device, and kept in the lab's cache
 under a key of all these; a change of any makes them anew. Those of the profile lie in `run_0/`, those that match the L0
-of a run in `run_0/matched/`; when they are made again within a campaign the older ones move to `run_0/stale_N/`.
+of a run in `run_0/matched/`; when they are made again within a campaign the older ones move to `run_0/stale_N/`. While
+they are made they lie in `run_0/making/`, and each seed is an event of its own, so that a stop costs one at most.
 """
 
 import json
@@ -28,6 +29,7 @@ from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
+from agent.seal import hashes, unchanged
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 
@@ -142,8 +144,15 @@ def obtain(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str) -
         Their folder, to be read only, and the conditions they were made under (`now`, but with `stale_ok`).
 
     Raises:
-        AgentError: One could not be trained or scored.
+        AgentError: One could not be trained or scored. What was trained is used when the campaign is resumed.
     """
+    found = _kept_or_made(campaign, now, recipe, what)
+    # Seeds that are in the cache now, or were trained under conditions that have changed since.
+    shutil.rmtree(_making(campaign), ignore_errors=True)
+    return found
+
+
+def _kept_or_made(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str) -> tuple[Path, dict[str, Any]]:
     from lab import cache
 
     folder = _cached(recipe, now)
@@ -170,27 +179,45 @@ def _cached(recipe: Recipe, now: dict[str, Any]) -> Path:
 
 
 def _make(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str, folder: Path) -> None:
-    """Train and score into an empty folder; the logs lie in the workspace, since a failed build's folder is deleted."""
-    scratch = folder / "scratch"
-    scratch.mkdir()
-    (scratch / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
+    """Train and score in the workspace, a seed at a time, and copy what is whole into an empty folder of the cache."""
+    home = _making(campaign) / _cached(recipe, now).name
     logs = campaign.workspace.run_dir(0) / "logs"
-    logs.mkdir(exist_ok=True)
-    name = what.replace(" ", "_")
-    made = []
-    for number, seed in enumerate(recipe.seeds, 1):
-        target = folder / f"{recipe.architecture}_seed{seed}"
-        target.mkdir()
-        one = f"{what}, seed {number} of {len(recipe.seeds)}"
-        log = logs / f"{name}_seed{seed}.log"
-        result = train(campaign, target, scratch, seed, one, json.dumps(dict(recipe.settings)), log)
-        require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
-        made.append(target)
-    shutil.rmtree(scratch)
-    result = evaluate(campaign, made, logs / f"{name}_scoring.log", f"{what}: scoring {len(made)} seeds")
+    for path in (home, logs):
+        path.mkdir(parents=True, exist_ok=True)
+    made = [_trained(campaign, recipe, seed, what, home) for seed in recipe.seeds]
+    result = evaluate(campaign, made, _log(logs, what, "scoring"), f"{what}: scoring {len(made)} seeds")
     require(result, f"scoring the {what}", campaign.profile.limits.score_seconds)
-    if wrong := damage(folder, recipe, now["facts"]["evals"]):
+    if wrong := damage(home, recipe, now["facts"]["evals"]):
         raise AgentError(f"{what}: {wrong}: the lab was changed while the campaign went on; resume it")
+    for run_dir in made:
+        shutil.copytree(run_dir, folder / run_dir.name)
+
+
+def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Path) -> Path:
+    """Train one seed, but for one that a launcher before has trained and that is as it left it."""
+    target = home / f"{recipe.architecture}_seed{seed}"
+    before = campaign.state.making.get(home.name, {}).get(seed)
+    if before is not None and unchanged(target, before):
+        return target
+    code = home / "code"
+    code.mkdir(exist_ok=True)
+    (code / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
+    one = f"{what}, seed {recipe.seeds.index(seed) + 1} of {len(recipe.seeds)}"
+    log = _log(campaign.workspace.run_dir(0) / "logs", what, f"seed{seed}")
+    result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)
+    require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
+    seconds = round(result.seconds, 2)
+    campaign.record("baseline_trained", key=home.name, seed=seed, seconds=seconds, files=hashes(target))
+    return target
+
+
+def _making(campaign: Campaign) -> Path:
+    """Where baselines lie until all their seeds are scored."""
+    return campaign.workspace.run_dir(0) / "making"
+
+
+def _log(folder: Path, what: str, part: str) -> Path:
+    return folder / f"{what.replace(' ', '_')}_{part}.log"
 
 
 def _copy_grid(campaign: Campaign, folder: Path) -> None:
@@ -216,6 +243,7 @@ def _move_stale(campaign: Campaign) -> None:
     folder = campaign.workspace.run_dir(0)
     kept = folder / f"stale_{len(eras)}"
     there = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("stale_")]
+    there = [path for path in there if path != _making(campaign)]
     if kept.is_dir():
         for path in there:
             shutil.rmtree(path)

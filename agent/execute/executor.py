@@ -11,6 +11,7 @@ from agent.execute.order import Order, carry_out
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
+    from agent.settings import Settings
 
 
 class Executor(Protocol):
@@ -55,6 +56,20 @@ class Local:
 
     def forget(self, campaign: "Campaign") -> None:
         """Nothing goes on here without its launcher."""
+
+
+def executor_of(settings: "Settings") -> Executor:
+    """Where a campaign with these settings runs things.
+
+    Raises:
+        AgentError: It is a cluster, and this machine has no way to it.
+    """
+    if settings.executor == "local":
+        return this_machine()
+    from agent.execute.slurm import cluster
+    from agent.execute.slurm_settings import SlurmSettings
+
+    return cluster((settings.slurm or SlurmSettings()).poll_seconds)
 
 
 def places(campaigns: Sequence["Campaign"]) -> int:

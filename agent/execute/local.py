@@ -35,7 +35,8 @@ class Result:
         figure: How much it had used of what is limited.
         limits: What it was allowed.
         memory: The most memory it was seen to hold, bytes.
-        no_memory: Whether the kernel killed it because the machine had no memory left.
+        no_memory: Whether it was killed because no memory was left: the machine's, or what a cluster allowed its job.
+        allowed: What a cluster allowed its job, bytes, where that was the end of it; 0 elsewhere.
     """
 
     code: int
@@ -46,6 +47,7 @@ class Result:
     limits: Limits = field(default_factory=Limits)
     memory: int = 0
     no_memory: bool = False
+    allowed: int = 0
 
     @property
     def ok(self) -> bool:
@@ -72,6 +74,10 @@ class Result:
             return f"stopped after {self.seconds:.0f} s: {used}"
         if self.ended == "hidden":
             return f"stopped after {self.seconds:.0f} s: it made folders that are closed or too deep to be looked into"
+        if self.allowed:
+            return (
+                f"killed after {self.seconds:.0f} s: its job on the cluster may hold {_bytes(self.allowed)} of memory"
+            )
         if self.no_memory:
             return f"killed after {self.seconds:.0f} s: the machine had no memory left (it held {_bytes(self.memory)})"
         if self.code < 0:

@@ -12,7 +12,7 @@ from agent.execute.jail.spec import Limits
 from agent.execute.local import ROOT, Result, run
 from agent.execute.sandbox import choose_sandbox, contain, gpus, remove, tidy
 from agent.files import write_atomically
-from agent.models.keys import hub_token, scrub
+from agent.keys import hub_token, scrub
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -137,7 +137,10 @@ def run_contained(
         trusted=trusted,
         gpus=_gpus(campaign) if gpu else 0,
     )
-    return campaign.executor.run(campaign, order, tick) if gpu else carry_out(order, tick)
+    if gpu:
+        return campaign.executor.run(campaign, order, tick)
+    order.clear()
+    return carry_out(order, tick)
 
 
 def run_set_up(

@@ -11,15 +11,19 @@ from agent.errors import AgentError
 from agent.execute.local import Result, tail
 from agent.execute.order import run_contained
 from agent.execute.surroundings import environment, lab_command, progress_in
+from agent.files import flush, remove_unfinished
 from agent.gates.after import idle_parts, objections
 from agent.report.compare import best_comparison
 from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.results import load_result
 from agent.report.tables import summary
+from agent.seal import hashes, unchanged
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 
 FEEDBACK = 1500
+# A failure with fewer bytes left on the disk counts as the disk's.
+ROOM = 2**28
 
 
 def execute(campaign: Campaign, this: Run) -> None:
@@ -29,10 +33,12 @@ def execute(campaign: Campaign, this: Run) -> None:
         campaign: The campaign.
         this: The run, its newest edit not yet started.
     """
+    assert this.last is not None
     folder = campaign.workspace.run_dir(this.number)
+    campaign.workspace.restore(this.last.commit, (EXPERIMENT,))
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     lines = folder / "lines.json"
-    later = this.last.smoke["later"] if this.last and this.last.smoke else []
+    later = this.last.smoke["later"] if this.last.smoke else []
     seed = campaign.profile.baselines.seeds[0]
     # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
     traced = ["lab.traced", "--report", str(lines)] if later else []
@@ -45,8 +51,9 @@ def execute(campaign: Campaign, this: Run) -> None:
         _fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
     else:
         idle = idle_parts(campaign, this, lines) if later else []
-        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle)
-    lines.unlink(missing_ok=True)
+        lines.unlink(missing_ok=True)
+        files = hashes(folder)
+        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle, files=files)
 
 
 def train(
@@ -84,7 +91,7 @@ def train(
     if under:
         command = lab_command(*under, *command[1:])
     with progress_in(folder) as progress, campaign.screen.step(what, progress) as tick:
-        return run_contained(
+        result = run_contained(
             campaign,
             command,
             label=what,
@@ -97,6 +104,7 @@ def train(
             seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
             tick=tick,
         )
+    return on_disk(campaign, result, [folder], what)
 
 
 def score(campaign: Campaign, this: Run) -> None:
@@ -106,7 +114,16 @@ def score(campaign: Campaign, this: Run) -> None:
         campaign: The campaign.
         this: The run, trained.
     """
+    assert this.last is not None
+    assert this.last.ran is not None
     folder = campaign.workspace.run_dir(this.number)
+    if not folder.is_dir() and _failed_dir(campaign, this).is_dir():
+        # A launcher put it away as failed and had no time to record why.
+        _failed_dir(campaign, this).rename(folder)
+    if not unchanged(folder, this.last.ran.get("files", {})):
+        campaign.record("lost", run=this.number)
+        campaign.screen.say(f"  run {this.number}: what it saved is not there whole any more; it is trained again")
+        return
     what = f"run {this.number}: scoring"
     result = evaluate(campaign, [folder], folder / "evaluate.log", what)
     if not result.ok:
@@ -151,8 +168,10 @@ def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> R
     arguments = [*map(str, folders), "--profile", str(campaign.profile.path), "--evals", ",".join(evals)]
     if campaign.settings.device:
         arguments += ["--device", campaign.settings.device]
+    for folder in folders:
+        remove_unfinished(folder)
     with progress_in(folders[0]) as progress, campaign.screen.step(what, progress) as tick:
-        return run_contained(
+        result = run_contained(
             campaign,
             lab_command("lab.evaluate", *arguments),
             label=what,
@@ -165,6 +184,35 @@ def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> R
             seconds=campaign.profile.limits.score_seconds * len(folders),
             tick=tick,
         )
+    return on_disk(campaign, result, folders, what)
+
+
+def on_disk(campaign: Campaign, result: Result, folders: list[Path], what: str) -> Result:
+    """Have what was made on the disk before the ledger says so; tell a disk that is full from a run that fails.
+
+    Args:
+        campaign: The campaign.
+        result: How a command ended.
+        folders: What it has written.
+        what: The step, in words.
+
+    Returns:
+        The result, unchanged.
+
+    Raises:
+        AgentError: It failed, and the disk has no room for it.
+    """
+    if result.ok:
+        for folder in folders:
+            flush(folder)
+        return result
+    disk = shutil.disk_usage(campaign.workspace.path)
+    if disk.free < min(ROOM, disk.total / 4):
+        raise AgentError(
+            f"{what} failed with {disk.free / 1e6:.0f} MB left on the disk of {campaign.workspace.path}: "
+            "free some space and resume"
+        )
+    return result
 
 
 def require(result: Result, what: str, limit: float) -> None:
@@ -183,7 +231,7 @@ def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
     assert this.last is not None
     folder = campaign.workspace.run_dir(this.number)
     output = tail(result.log, FEEDBACK - len(reason) - 2)
-    kept = folder.with_name(f"{folder.name}_failed_{this.last.number}")
+    kept = _failed_dir(campaign, this)
     shutil.rmtree(kept, ignore_errors=True)
     folder.rename(kept)
     campaign.record(
@@ -195,6 +243,10 @@ def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
         seconds=round(result.seconds, 2),
         kept=kept.name,
     )
-    if this.started >= campaign.settings.attempts:
-        campaign.record("given_up", run=this.number, reason=f"failed {this.started} times, last: {reason}")
     campaign.screen.say(f"  run {this.number}, attempt {this.last.number}: [red]failed[/red], {reason}")
+
+
+def _failed_dir(campaign: Campaign, this: Run) -> Path:
+    """Where what the newest attempt left lies once it has failed."""
+    assert this.last is not None
+    return campaign.workspace.path / f"run_{this.number}_failed_{this.last.number}"

@@ -7,6 +7,7 @@ its own, and use the GPU. It has no network, sees no other process, and ends wit
 
 import functools
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from agent.errors import AgentError
 from agent.execute.jail import landlock, seccomp
 from agent.execute.jail.spec import Limits, Spec, Way
 from agent.execute.local import Result, run
+from agent.files import scratch_prefix
 
 # Of the machine: programs, libraries, fonts, TeX, and what a GPU's driver looks up. No keys, no passwords, no home.
 _ETC = "alternatives fonts group ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf OpenCL passwd"
@@ -104,7 +106,7 @@ def _candidates() -> tuple[list[Sandbox], list[str]]:
 @functools.cache
 def _trouble(sandbox: Sandbox) -> str:
     """Why nothing runs in a sandbox; "" when it does."""
-    with tempfile.TemporaryDirectory(prefix="sae-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix=scratch_prefix("probe")) as folder:
         command = [sys.executable, "-I", "-S", "-c", ""]
         try:
             result = contain(sandbox, command, cwd=Path(folder), env={}, log=Path(folder) / "log", limits=Limits(10))
@@ -148,7 +150,8 @@ def contain(
         AgentError: It could not be started, or its output could not be kept.
     """
     folders = [path.resolve() for path in writable]
-    private = Path(tempfile.mkdtemp(prefix="sae-run-")).resolve()
+    # Made and deleted by the supervisor, which outlives a launcher that is killed.
+    private = Path(tempfile.gettempdir()).resolve() / f"sae-run-{secrets.token_hex(8)}"
     tmp = _OWN_TMP if sandbox.way == "bubblewrap" else str(private)
     own = dict.fromkeys(("HOME", "TMPDIR", "TMP", "TEMP"), tmp)
     asked = (path for path in map(Path.absolute, readable) if not any(map(path.is_relative_to, folders)))

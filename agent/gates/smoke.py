@@ -62,6 +62,7 @@ def smoke(campaign: Campaign, this: Run) -> None:
     """
     assert this.last is not None
     folder = campaign.workspace.run_dir(this.number).with_name(f"run_{this.number}_smoke_{this.last.number}")
+    campaign.workspace.restore(this.last.commit, (EXPERIMENT,))
     known = known_weights(campaign)
     # What is mended is still the whole edit since the last code that worked.
     parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
@@ -84,10 +85,7 @@ def smoke(campaign: Campaign, this: Run) -> None:
         seconds=seconds,
         kept=folder.name,
     )
-    failed = this.smoke_failures + 1
     campaign.screen.say(f"  run {this.number}: [yellow]not started[/yellow], {found.reason}")
-    if failed >= campaign.settings.smoke_tries:
-        campaign.record("given_up", run=this.number, reason=f"{failed} smoke runs failed, last: {found.reason}")
 
 
 def try_script(

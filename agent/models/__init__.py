@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.errors import AgentError
+from agent.keys import child_environment, environment, remember_keys, scrub
 from agent.models.anthropic import OWN_URL as ANTHROPIC_URL
 from agent.models.anthropic import AnthropicModel
 from agent.models.base import BudgetExceeded, CallFailed, ContextTooLong, Model, Reply, Request
 from agent.models.budget import Budget, Purse
-from agent.models.keys import child_environment, environment, remember_keys, scrub
 from agent.models.openai import COMPATIBLE_KEY_NAME, OpenAIModel, is_own, shown_url
 from agent.models.openai import OWN_URL as OPENAI_URL
 from agent.models.recorded import Recorded

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from agent.keys import scrub
 from agent.models.base import CallFailed, Model, Reply, Request
 from agent.models.budget import Budget, Purse
-from agent.models.keys import scrub
 from agent.models.transcript import Transcript, reply_from, spent_on
 
 
@@ -48,13 +48,15 @@ class Recorded:
 
         Raises:
             BudgetExceeded: when a budget is used up; no call was made.
-            AgentError: when the model gave no whole reply; the failure is recorded with what it cost.
+            AgentError: when the model gave no whole reply; the failure is recorded with what it cost. Or when the disk
+                has no room for a reply, before it is paid for.
         """
         # A key that strayed into a prompt, out of a run's output say, is not for the provider either.
         request = replace(request, system=scrub(request.system), prompt=scrub(request.prompt))
         line = self._take(request)
         if line is not None:
             return replace(reply_from(line), recorded=True)
+        self.transcript.check_room()
         with self._purse.call():
             try:
                 reply = self.model.ask(request)

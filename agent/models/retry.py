@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from agent.errors import AgentError
+from agent.keys import scrub
 from agent.models.base import CallFailed, ContextTooLong, Finish, Reply, Request
-from agent.models.keys import scrub
 from agent.models.prices import Price, Usage
 
 log = logging.getLogger(__name__)

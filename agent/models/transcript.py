@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agent.errors import AgentError
+from agent.files import flush_folder
+from agent.keys import scrub
 from agent.models.base import Finish, Reply, Request
-from agent.models.keys import scrub
 
 log = logging.getLogger(__name__)
+
+# Bytes that have to be free before a question is asked whose answer is paid for.
+ROOM = 2**24
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -108,6 +113,15 @@ class Transcript:
         """What all calls so far used."""
         return spent_by(self.lines())
 
+    def check_room(self) -> None:
+        """See that a reply could be kept.
+
+        Raises:
+            AgentError: when the disk is about full.
+        """
+        if self.path.parent.is_dir() and (free := shutil.disk_usage(self.path.parent).free) < ROOM:
+            raise AgentError(f"only {free / 1e6:.1f} MB are left for {self.path}; free some space for the next reply")
+
     def append(self, request: Request, reply: Reply) -> Reply:
         """Write one answered call; returns the reply with its line number in `call`."""
         answer = {"reply": reply.text, **_cost(reply), "finish": reply.finish}
@@ -162,6 +176,7 @@ def append_line(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
         with path.open("ab+") as file:
             end = file.seek(0, os.SEEK_END)
             start = _whole_length(file, end)
@@ -176,6 +191,8 @@ def append_line(path: Path, text: str) -> None:
             except OSError:
                 os.ftruncate(file.fileno(), start)
                 raise
+        if new:
+            flush_folder(path.parent)
     except OSError as error:
         raise AgentError(f"cannot write {path}: {error.strerror}; free some space or mend the permissions") from error
 

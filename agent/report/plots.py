@@ -8,7 +8,7 @@ from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import tail
 from agent.execute.order import run_contained
-from agent.execute.runs import FEEDBACK
+from agent.execute.runs import FEEDBACK, on_disk
 from agent.execute.surroundings import environment, lab_command
 from agent.gates.protect import breaches, explain
 from agent.prompt import plot_prompt
@@ -38,6 +38,8 @@ def edit_plots(campaign: Campaign) -> None:
         commit = campaign.workspace.commit("plot.py as the template has it: its edits failed")
         campaign.record("plot_edited", commit=commit, analysis="", call=state.calls)
         return
+    # An edit that a launcher made and had no time to record is made again, from the same start.
+    campaign.workspace.restore(state.plots or state.template, (PLOT,))
     system, prompt = plot_prompt(campaign)
     said = state.plot_refusals[-1].said if state.plot_refusals else {}
     turn = take_turn(
@@ -76,11 +78,8 @@ def make_plots(campaign: Campaign) -> None:
     """
     state = campaign.state
     folder = campaign.workspace.path / "figures"
-    folder.mkdir(exist_ok=True)
     log = campaign.workspace.path / "run_0" / "plots.log"
     log.unlink(missing_ok=True)
-    for left in folder.iterdir():
-        left.unlink()
     limit = campaign.profile.limits.plot_seconds
     with campaign.screen.step("figures", expected=10) as tick:
         env = environment(campaign)
@@ -94,10 +93,11 @@ def make_plots(campaign: Campaign) -> None:
             seconds=limit,
             readable=[campaign.workspace.path / PLOT, *campaign.workspace.path.glob("run_*")],
             writable=[folder],
+            empty=[folder],
             gpu=False,
             tick=tick,
         )
-    problem = "" if result.ok else result.reason(limit)
+    problem = "" if on_disk(campaign, result, [folder], "figures").ok else result.reason(limit)
     figures: dict[str, str] = {}
     if not problem:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result, tail
 from agent.execute.sandbox import Sandbox, contain
-from agent.models.keys import child_environment
+from agent.keys import child_environment
 
 PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-fonts-recommended latexmk chktex"
 INSTALL = f"no LaTeX here: for a PDF install it (about 53 MB; on Debian: apt install {PACKAGES})"

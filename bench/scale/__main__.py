@@ -132,7 +132,7 @@ def _wait(campaign: Campaign, interrupt: Interrupt) -> int:
 def _campaign(runs: Path, number: int, cluster: Slurm, poll: float) -> Campaign:
     name = list_ideas()[0]
     idea = load_idea(name).model_copy(update={"Name": f"{name}_{number}"})
-    slurm = SlurmSettings(poll_seconds=poll, cpus=1, memory_gb=0.2)
+    slurm = SlurmSettings(poll_seconds=poll, cpus=8, memory_gb=0.2)
     settings = Settings(device="cpu", executor="slurm", slurm=slurm)
     workspace = Workspace.create(idea, settings.model_dump(mode="json"), runs)
     campaign = Campaign(workspace, Screen("quiet"), ROOT)

@@ -1,8 +1,16 @@
 """Starting campaigns as a user does, for the tests."""
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from agent.campaign import Campaign
+from agent.ledger import Ledger
+from agent.screen import Screen
+from agent.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "profiles" / "tiny.toml"
@@ -12,3 +20,35 @@ IDEA = "hierarchical_orthogonal_sae"
 def launch(*arguments, cwd=None, **kwargs):
     command = [sys.executable, "-m", "agent.launch", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=600, check=False, **kwargs)
+
+
+def strip_times(notes):
+    """Notes without what differs between two campaigns that went the same way: seconds, and hashes of commits."""
+    return re.sub(r"(training|scoring|after) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
+
+
+def opened(folder):
+    return Campaign(Workspace(folder), Screen("quiet"), folder)
+
+
+def cut_after(done, folder, kind, **settings):
+    """The campaign as it stood after its first event of a kind, with other settings."""
+    shutil.copytree(done, folder)
+    events = Ledger(folder / "ledger.jsonl").events
+    (folder / "ledger.jsonl").write_text("")
+    ledger = Ledger(folder / "ledger.jsonl")
+    for event in events:
+        data = event.data
+        if event.kind == "started":
+            data = {**data, "settings": {**data["settings"], **settings}}
+        ledger.append(event.kind, **data)
+        if event.kind == kind:
+            break
+    return opened(folder)
+
+
+def mounted(*arguments):
+    """Whether a mount worked: it needs root, and not every container lets it."""
+    if os.geteuid() or not shutil.which("mount"):
+        return False
+    return subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True).returncode == 0

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from agent.errors import AgentError
+from agent.execute.executor import Local
 from agent.execute.gpus import Gpus
 from agent.execute.jail.spec import Limits
 from agent.execute.order import Order
@@ -77,6 +79,24 @@ def test_another_launcher_is_waited_for_and_a_killed_one_gives_back(tmp_path):
     for holder in holders:
         holder.kill()
         holder.communicate()
+
+
+def test_a_run_sees_its_own_gpus_only(tmp_path):
+    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    place = tmp_path / "run_1"
+    limits = Limits(30, memory=10**9, processes=20, disk=10**8, files=100, output=10**6)
+    command = [sys.executable, "-I", "-S", "-c", code]
+    order = Order(
+        "x", command, tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, place / "log", limits, [], [place], [place]
+    )
+    executor = Local(Gpus(["2", "3"], tmp_path / "locks"))
+    (tmp_path / "run_1").mkdir()
+    (tmp_path / "run_1" / "left").touch()
+    for count, seen in ((1, "2\n"), (2, "2,3\n")):
+        result = executor.run(None, replace(order, gpus=count), nothing)
+        assert result.ok, (place / "log").read_text()
+        assert (place / "log").read_text() == seen
+    assert [path.name for path in place.iterdir()] == ["log"]
 
 
 def test_who_waits_can_stop(tmp_path):

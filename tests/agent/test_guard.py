@@ -17,7 +17,7 @@ PROGRAM = """
 import json, logging, os, resource, subprocess, sys, threading, warnings
 from pathlib import Path
 from agent.guard import guarded
-from agent.models.keys import environment
+from agent.keys import environment
 
 def main():
     key = environment()["SOME_API_KEY"]

@@ -7,23 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.baselines import make_baselines, obtain, profile_recipe
 from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.kept import KIND, copy_seeds, differences
 from agent.history import read_state
-from agent.ledger import Ledger
 from agent.notes import check_notes, write_notes
 from agent.prompt import plot_prompt, turn_prompt
 from agent.report.compare import compare
 from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
-from agent.screen import Screen
 from agent.state import next_step
-from agent.workspace import Workspace
 from lab import cache
-from tests.agent.campaigns import IDEA, TINY, launch
+from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened
 
 METRIC = "core.explained_variance"
 
@@ -67,10 +63,6 @@ def done(prepared, small, tmp_path_factory):
     ended = launch(*arguments, "--runs", folder / "runs", "--quiet")
     assert ended.returncode == 0, ended.stderr
     return next((folder / "runs").iterdir())
-
-
-def opened(folder):
-    return Campaign(Workspace(folder), Screen("quiet"), folder)
 
 
 def section(notes, title):
@@ -150,22 +142,6 @@ def test_notes_that_lack_a_run_are_named(done, tmp_path):
             check_notes(campaign)
     write_notes(campaign, commit=False)
     check_notes(campaign)
-
-
-def cut_after(done, folder, kind, **settings):
-    """The campaign as it stood after its first event of a kind, with other settings."""
-    shutil.copytree(done, folder)
-    events = Ledger(folder / "ledger.jsonl").events
-    (folder / "ledger.jsonl").write_text("")
-    ledger = Ledger(folder / "ledger.jsonl")
-    for event in events:
-        data = event.data
-        if event.kind == "started":
-            data = {**data, "settings": {**data["settings"], **settings}}
-        ledger.append(event.kind, **data)
-        if event.kind == kind:
-            break
-    return opened(folder)
 
 
 def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baselines(done, small, tmp_path):

@@ -72,6 +72,12 @@ def test_a_model_that_ends_in_the_middle_of_a_run_is_not_asked_again(before):
     assert state.runs[0].given_up == "the model said ALL_COMPLETED"
 
 
+def test_weights_that_were_lost_are_trained_again():
+    done = (("smoked", {"run": 1}), ("ran", {"run": 1}))
+    assert next_step(state_after(BASELINES, edited(1), *done))[0] == "score"
+    assert next_step(state_after(BASELINES, edited(1), *done, ("lost", {"run": 1})))[0] == "execute"
+
+
 def test_a_failed_attempt_is_mended_on_its_own_code():
     state = state_after(BASELINES, edited(1, commit="bad"), ("failed", {"run": 1, "attempt": 1}))
     assert next_step(state) == ("propose", state.runs[0])

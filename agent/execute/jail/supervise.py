@@ -93,6 +93,8 @@ def main() -> None:
     spec = Spec.load(_line(sys.stdin.fileno()))
     os.set_inheritable(spec.log, False)
     try:
+        if spec.private:
+            os.mkdir(spec.private, 0o700)
         before = (0, 0) if spec.limits.disk is None else measure.folders(_stored_in(spec))
         report = _watch(spec, start(spec), before)
     except (StartError, OSError) as problem:
@@ -101,10 +103,8 @@ def main() -> None:
         report = Report("launcher", 1, 0.0)
     finally:
         end_all()
-    if report.ended == "launcher" and spec.private:  # who would have deleted it may be dead
-        import shutil
-
-        shutil.rmtree(spec.private, ignore_errors=True)
+    if spec.private:
+        _delete(spec.private)
     with suppress(BrokenPipeError):  # nobody is left to be told
         os.write(sys.stdout.fileno(), report.dump())
 
@@ -190,6 +190,16 @@ def end_all(started: Started | None = None) -> int:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.001)
+
+
+def _delete(folder: str) -> None:
+    """Delete a folder, which most often is empty; what cannot be deleted like this is left to the launcher."""
+    try:
+        os.rmdir(folder)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Stopped(BaseException):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.models import ModelSettings, keys
+from agent import keys
+from agent.models import ModelSettings
 
 
 @pytest.fixture(autouse=True)

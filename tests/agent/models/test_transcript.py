@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -285,3 +286,14 @@ def test_whatever_is_written_is_read_back(
     append_line(path, json.dumps({"text": "last"}))
     found = [line["text"] for line in read_lines(path) if "text" in line]
     assert found == [*texts, "last"]
+
+
+def test_no_question_is_paid_for_whose_answer_could_not_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting()
+    model = Recorded(counting, Transcript(tmp_path / "t.jsonl"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(AgentError, match=r"only 1\.0 MB are left for .*t\.jsonl; free some space"):
+        model.ask(Request(system="s", prompt="p", purpose="run_1"))
+    assert counting.calls == 0

@@ -1,0 +1,112 @@
+"""How a job on a cluster ended, what that means for its order, and how it is said."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.errors import AgentError
+from agent.execute.local import Result
+from agent.execute.order import Order
+from agent.execute.slurm_job import Job, last_line
+from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Unanswered
+from agent.execute.slurm_settings import SlurmSettings
+
+Verdict = Literal["result", "again", "memory", "cancelled", "error"]
+LOST = "LOST"
+# Of what slurmstepd says; some versions call such a job FAILED.
+_NO_MEMORY = re.compile(r"exceeded (job |step )?memory limit|oom[-_ ]kill", re.I)
+_GPU = re.compile(r"gres|gpu|node configuration", re.I)
+
+_WHY = {
+    "PREEMPTED": "was pre-empted",
+    "TIMEOUT": "reached its time limit on the cluster",
+    "DEADLINE": "reached its deadline",
+    "NODE_FAIL": "lost its node",
+    "BOOT_FAIL": "lost its node",
+    "CANCELLED": "was cancelled",
+    LOST: "vanished without a result",
+}
+_ADVICE = {
+    "PREEMPTED": "give another partition or qos, or a larger `again`, with --slurm",
+    "TIMEOUT": "give a longer `time` with --slurm, or a run a shorter --time-limit",
+    "NODE_FAIL": "exclude the node under [extra] with --slurm",
+    "BOOT_FAIL": "exclude the node under [extra] with --slurm",
+    LOST: "see whether the nodes share this folder, or give longer `grace_seconds` with --slurm",
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended.
+
+    Args:
+        state: In Slurm's words, or LOST.
+        seconds: How long it ran.
+        told: What it left: a result, an error, a traceback, or nothing.
+    """
+
+    state: str
+    seconds: int
+    told: Result | AgentError | str | None
+
+
+def judge(end: End, printed: str) -> Verdict:
+    """What an end means.
+
+    Args:
+        end: The end.
+        printed: What the job printed.
+
+    Returns:
+        `result` for an order that was carried out, well or not; `again` where the cluster ended it for its own reasons.
+    """
+    told = end.told
+    if isinstance(told, Result) and (told.ok or told.ended not in ("itself", "launcher")):
+        return "result"
+    if end.state in ENDED_BY_CLUSTER:
+        return "again"
+    if end.state == "CANCELLED":
+        return "cancelled"
+    if end.state == "OUT_OF_MEMORY" or _NO_MEMORY.search(printed):
+        return "memory"
+    if isinstance(told, Result):
+        return "again" if told.ended == "launcher" else "result"
+    return "again" if told is None and end.state == LOST else "error"
+
+
+def why(end: End) -> str:
+    """What happened to a job, in words."""
+    return _WHY.get(end.state, f"ended as {end.state}")
+
+
+def too_often(job: Job, order: Order, settings: SlurmSettings, end: End, count: int) -> str:
+    """What to say, and to do, when a job is queued again no more.
+
+    Args:
+        job: The last one.
+        order: Its order.
+        settings: What the cluster was asked for.
+        end: How it ended.
+        count: How many there were.
+    """
+    limit = settings.minutes_of(order)
+    figure = f" ({limit}{' min' if isinstance(limit, int) else ''})" if end.state == "TIMEOUT" else ""
+    advice = _ADVICE.get(end.state, "ask who runs the cluster")
+    jobs = f"the last of {count} jobs" if count > 1 else "and is not queued again"
+    return f"job {job.number} ({order.label}) {why(end)}{figure}, {jobs}: {advice}; then resume"
+
+
+def failure(job: Job, order: Order, end: End, verdict: Verdict, printed: str) -> AgentError:
+    """The error for a job that gave no result and is not to be queued again: its order's own, where it left one."""
+    if verdict == "cancelled":
+        return AgentError(f"job {job.number} ({order.label}) was cancelled; resume to submit it again")
+    if isinstance(end.told, AgentError):
+        return end.told
+    said = last_line(end.told if isinstance(end.told, str) else printed)
+    return AgentError(f"job {job.number} ({order.label}) failed on the cluster: {said}; its output is in {job.log}")
+
+
+def refused(order: Order, error: Unanswered) -> str:
+    """What to say, and to do, when sbatch takes no job."""
+    hint = " (for a cluster without GPUs: gpus = 0)" if order.gpus and _GPU.search(str(error)) else ""
+    return f"Slurm does not take the job ({order.label}): {error}{hint}; give other settings with --slurm, and resume"

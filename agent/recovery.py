@@ -1,0 +1,46 @@
+"""What a launcher that was killed left half done in its campaign's folder: the next one, which holds it, cleans up."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from agent.campaign import Campaign
+from agent.files import remove_scratch, remove_unfinished
+
+# A git that a killed launcher had started is given this many seconds to end by itself.
+PATIENCE = 5.0
+
+
+def recover(campaign: Campaign) -> None:
+    """Remove files that were being written, and the locks of a git that was killed; say which locks.
+
+    Args:
+        campaign: One whose lock is held, so that nobody else works in its folder.
+    """
+    folder = campaign.workspace.path
+    deadline = time.monotonic() + PATIENCE
+    while _git_works_in(folder) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for lock in _git_locks(folder / ".git"):
+        lock.unlink()
+        campaign.screen.say(f"  {lock.relative_to(folder)}, left behind by a git that was killed, was removed")
+    for part in (folder / ".git" / "objects").glob("*/tmp_obj_*"):
+        part.unlink()
+    remove_unfinished(folder)
+    remove_scratch()
+
+
+def _git_works_in(folder: Path) -> bool:
+    """Whether a git process is at work in a folder: its launcher may be dead while it goes on for a moment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            if (process / "comm").read_text() == "git\n" and (process / "cwd").readlink() == folder:
+                return True
+    return False
+
+
+def _git_locks(folder: Path) -> Iterator[Path]:
+    """Lock files of a repository: of its index, its HEAD, its configuration, its branches."""
+    yield from folder.glob("*.lock")
+    yield from (folder / "refs").rglob("*.lock")

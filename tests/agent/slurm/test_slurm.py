@@ -1,0 +1,388 @@
+"""Orders on a real Slurm of one node. Skipped where Slurm is not installed, or for another than root."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.begin import take_up
+from agent.campaign import Campaign
+from agent.errors import AgentError
+from agent.execute.jail.spec import Limits
+from agent.execute.local import Result
+from agent.execute.order import Order
+from agent.execute.slurm import Slurm, _jobs, _mark
+from agent.execute.slurm_job import submit
+from agent.execute.slurm_settings import SlurmSettings
+from agent.idea import load_idea
+from agent.launch import _parser
+from agent.screen import Screen
+from agent.workspace import Workspace
+from tests.agent.campaigns import IDEA, ROOT, TINY
+from tests.agent.slurm.cluster import Cluster, processes, read, wait_until
+
+POLL = 0.3
+QUICK = {"poll_seconds": POLL, "grace_seconds": 1, "cpus": 1, "memory_gb": 0.5}
+LABEL = "run 1: training"
+SLEEPS = "import time; print('began', flush=True); time.sleep({})"
+
+
+def a_campaign(folder: Path, **slurm) -> Campaign:
+    settings = {"profile": str(TINY), "executor": "slurm", "slurm": {**QUICK, **slurm}}
+    folder.mkdir(exist_ok=True)
+    return opened(Workspace.create(load_idea(IDEA, ROOT / "ideas"), settings, folder).path)
+
+
+def opened(path: Path) -> Campaign:
+    """As a launcher that was started anew sees it."""
+    return Campaign(Workspace(path), Screen(), ROOT)
+
+
+def an_order(
+    campaign: Campaign, code: str, seconds: float = 120, readable: tuple[Path, ...] = (), gpus: int = 0
+) -> Order:
+    folder = campaign.workspace.path / "run_1"
+    return Order(
+        LABEL,
+        [sys.executable, "-c", code],
+        folder,
+        {"PATH": os.defpath, "MARK": campaign.workspace.path.parent.name},
+        folder / "log.txt",
+        Limits(seconds, memory=2 * 10**9),
+        readable=list(readable),
+        writable=[folder],
+        empty=[folder],
+        gpus=gpus,
+    )
+
+
+def run(campaign: Campaign, order: Order, tick=lambda: None) -> Result:
+    return Slurm(POLL).run(campaign, order, tick)
+
+
+def kinds(campaign: Campaign) -> list[str]:
+    return [event.kind for event in campaign.workspace.ledger.events]
+
+
+def submitted(path: Path, count: int = 1) -> str:
+    """The number of a campaign's newest job, once so many were submitted."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        lines = (path / "ledger.jsonl").read_text().splitlines()
+        jobs = [one["data"]["job"] for one in map(json.loads, lines) if one["kind"] == "submitted"]
+        if len(jobs) >= count:
+            return str(jobs[-1])
+        time.sleep(0.1)
+    raise TimeoutError("no job was submitted")
+
+
+def stop_once(log: Path) -> None:
+    """What the user does when a run has begun."""
+    if log.is_file():
+        raise KeyboardInterrupt
+
+
+def in_thread(function) -> tuple[threading.Thread, list]:
+    outcome: list = []
+
+    def go() -> None:
+        try:
+            outcome.append(function())
+        except AgentError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=go, daemon=True)
+    thread.start()
+    return thread, outcome
+
+
+@pytest.fixture(scope="module")
+def over_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[threading.Thread, list, Campaign]:
+    """A job that the cluster ends at its limit, and again; slow, so it goes on beside the other tests.
+
+    Slurm knows only whole minutes, and looks every half; the end of the job is moved to now.
+    """
+    campaign = a_campaign(tmp_path_factory.mktemp("overtime"), time=1, again=1)
+    # Fails where the folder still holds what the first job left.
+    code = "import os, time; assert not os.path.exists('left'); open('left', 'w').close(); time.sleep(600)"
+
+    def go() -> Result:
+        for count in (1, 2):
+            threading.Thread(target=shorten, args=(count,), daemon=True).start()
+        return run(campaign, an_order(campaign, code))
+
+    def shorten(count: int) -> None:
+        job = submitted(campaign.workspace.path, count)
+        wait_until(lambda: cluster.call("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING")
+        cluster.call("scontrol", "update", f"jobid={job}", "EndTime=now+2")
+
+    return (*in_thread(go), campaign)
+
+
+@pytest.mark.usefixtures("over_time")
+def test_an_order_is_carried_out_without_the_launchers_secrets(cluster, tmp_path, monkeypatch, capsys):
+    secret = "sk-planted-0123456789abcdef"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    monkeypatch.setenv("INNOCENT_NAME", secret)
+    monkeypatch.setenv("TMPDIR", "/planted")
+    campaign = a_campaign(tmp_path)
+    code = "import os, time; print(sorted(os.environ)); print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(2)"
+    order = an_order(campaign, code, gpus=1)
+    thread, outcome = in_thread(lambda: run(campaign, order))
+    job = submitted(campaign.workspace.path)
+    wait_until(order.log.is_file)
+    environments = [read(one / "environ") for one in cluster.of_job(job)]
+    assert environments
+    assert not any(secret in one for one in environments)
+    thread.join(60)
+    assert outcome[0].ok
+    assert not any("TMPDIR=/planted" in one for one in environments)
+    names, visible = order.log.read_text().splitlines()[:2]
+    assert "MARK" in names
+    assert "SLURM" not in names
+    assert visible == "0"
+    written = [path for place in (cluster.folder, campaign.workspace.path) for path in place.rglob("*")]
+    assert not [path for path in written if path.is_file() and secret.encode() in path.read_bytes()]
+    assert not subprocess.check_output(["git", "-C", campaign.workspace.path, "status", "--porcelain", "jobs"])
+    assert f"job {job} is submitted (run 1: training)" in capsys.readouterr().out
+    told = cluster.call("scontrol", "show", "job", job)
+    assert f"JobName={IDEA}: run 1: training #" in told
+    assert "Requeue=0" in told
+
+
+def test_the_runs_own_limit_is_told_from_the_clusters(cluster, tmp_path):
+    campaign = a_campaign(tmp_path)
+    result = run(campaign, an_order(campaign, SLEEPS.format(60), seconds=2))
+    assert result.timed_out
+    assert result.reason(2) == "stopped at the time limit of 2 s"
+    assert kinds(campaign).count("submitted") == 1
+
+
+def test_a_run_that_wants_more_memory_than_its_job_may_hold_has_failed(cluster, tmp_path):
+    campaign = a_campaign(tmp_path, memory_gb=0.4)
+    code = "import time; print('began', flush=True); held = bytearray(10**9); time.sleep(30)"
+    order = an_order(campaign, code)
+    result = run(campaign, order)
+    assert not result.ok
+    assert re.fullmatch(r"killed after \d+ s: its job on the cluster may hold 401 MB of memory", result.reason(120))
+    assert "began" in order.log.read_text()
+    wait_until(lambda: not processes(f"MARK={tmp_path.name}"), seconds=15)
+
+
+def test_a_cancelled_job_stops_its_campaign_and_is_submitted_again_on_resume(cluster, tmp_path):
+    campaign = a_campaign(tmp_path)
+    flag = tmp_path / "flag"
+    flag.write_text("wait")
+    code = f"import time; time.sleep(60 if open({str(flag)!r}).read() == 'wait' else 0)"
+    order = an_order(campaign, code, readable=(flag,))
+    thread, outcome = in_thread(lambda: run(campaign, order))
+    job = submitted(campaign.workspace.path)
+    wait_until(order.log.is_file)
+    cluster.call("scancel", job)
+    thread.join(60)
+    assert str(outcome[0]) == f"job {job} (run 1: training) was cancelled; resume to submit it again"
+    wait_until(lambda: not processes(f"MARK={tmp_path.name}"), seconds=15)
+    flag.write_text("go on")
+    again = opened(campaign.workspace.path)
+    assert run(again, order).ok
+    assert kinds(again)[-3:] == ["submitted", "requeued", "submitted"]
+
+
+def test_a_pre_empted_job_is_queued_again(cluster, tmp_path, capsys):
+    campaign = a_campaign(tmp_path, partition="spare", memory_gb=20)
+    order = an_order(campaign, SLEEPS.format(4))
+    thread, outcome = in_thread(lambda: run(campaign, order))
+    wait_until(lambda: order.log.is_file() and "began" in order.log.read_text())
+    script = "#!/bin/sh\nsleep 2\n"
+    command = ["sbatch", "--partition=main", "--mem=50000", f"--output={os.devnull}"]
+    subprocess.run(command, input=script, text=True, check=True, capture_output=True)
+    thread.join(60)
+    assert outcome[0].ok
+    event = next(event for event in campaign.workspace.ledger.events if event.kind == "requeued")
+    assert (event.data["state"], event.data["count"]) == ("PREEMPTED", 1)
+    assert "was pre-empted; it is queued again" in capsys.readouterr().out
+    assert order.log.read_text().count("began") == 1
+
+
+def test_a_job_outlives_the_daemon_of_its_node(cluster, tmp_path):
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, SLEEPS.format(4))
+    thread, outcome = in_thread(lambda: run(campaign, order))
+    wait_until(order.log.is_file)
+    cluster.end("slurmd", signal.SIGKILL)
+    time.sleep(1)
+    cluster.start_node()
+    thread.join(60)
+    assert outcome[0].ok
+    assert kinds(campaign).count("submitted") == 1
+
+
+def test_jobs_are_submitted_and_waited_for_while_the_controller_is_away(cluster, tmp_path, capsys):
+    campaign = a_campaign(tmp_path, poll_seconds=1)
+    cluster.end("slurmctld", signal.SIGTERM)
+    order = an_order(campaign, SLEEPS.format(3))
+    thread, outcome = in_thread(lambda: Slurm(1).run(campaign, order, lambda: None))
+    time.sleep(6)
+    assert not (campaign.workspace.path / "run_1").exists()
+    cluster.start_controller()
+    submitted(campaign.workspace.path)
+    wait_until(order.log.is_file)
+    cluster.end("slurmctld", signal.SIGTERM)
+    time.sleep(5)
+    cluster.start_controller()
+    thread.join(60)
+    assert outcome[0].ok
+    said = capsys.readouterr().out
+    assert "trying again" in said
+    assert "Slurm does not answer" in said
+    assert kinds(campaign).count("submitted") == 1
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
+def test_a_killed_launcher_finds_its_job_again_by_its_number(cluster, tmp_path, ended, capsys):
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, SLEEPS.format(1 if ended else 3))
+    launcher = (
+        "import sys; from tests.agent.slurm.test_slurm import *; "
+        "campaign = opened(Path(sys.argv[1])); run(campaign, an_order(campaign, sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", launcher, str(campaign.workspace.path), order.command[-1]]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    job = submitted(campaign.workspace.path)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if ended:
+        wait_until(lambda: cluster.call("squeue", "-h", "-j", job, "--states=all", "-o", "%T") == "COMPLETED")
+    again = opened(campaign.workspace.path)
+    assert run(again, order).ok
+    assert kinds(again).count("submitted") == 1
+    assert order.log.read_text().count("began") == 1
+    assert f"job {job} is found again" in capsys.readouterr().out
+
+
+def test_a_job_that_was_not_recorded_or_is_stale_is_cancelled_before_another_is_submitted(cluster, tmp_path):
+    campaign = a_campaign(tmp_path)
+    stale = an_order(campaign, SLEEPS.format(100))
+    folder = _jobs(campaign) / "unrecorded"
+    folder.mkdir(parents=True)
+    # The launcher was killed between sbatch and the line in the ledger.
+    job = submit(stale, SlurmSettings(**QUICK), f"{IDEA}: {LABEL} {_mark(_jobs(campaign))}", folder, 1e9)
+    assert run(campaign, an_order(campaign, "print('ends')")).ok
+    state = cluster.call("squeue", "-h", "-j", job.number, "--states=all", "-o", "%T")
+    assert state == "CANCELLED"
+    assert kinds(campaign).count("submitted") == 1
+
+
+def test_the_job_of_a_workspace_that_was_moved_is_cancelled(cluster, tmp_path):
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, SLEEPS.format(100))
+    with pytest.raises(KeyboardInterrupt):
+        run(campaign, order, lambda: stop_once(order.log))
+    job = submitted(campaign.workspace.path)
+    moved = opened(campaign.workspace.path.rename(tmp_path / "moved"))
+    assert run(moved, an_order(moved, "print('ends')")).ok
+    assert cluster.call("squeue", "-h", "-j", job, "--states=all", "-o", "%T") == "CANCELLED"
+
+
+def test_a_job_that_slurm_does_not_know_is_submitted_again(cluster, tmp_path, capsys):
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, "print('ends')")
+    campaign.record("submitted", label=LABEL, job="999999", folder=str(_jobs(campaign) / "lost"), order=order.identity)
+    assert run(campaign, order).ok
+    assert "job 999999 (run 1: training) vanished without a result; it is queued again" in capsys.readouterr().out
+
+
+def test_a_stopped_launcher_leaves_its_job_and_a_forgotten_one_is_cancelled(cluster, tmp_path, capsys):
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, SLEEPS.format(100))
+    with pytest.raises(KeyboardInterrupt):
+        run(campaign, order, lambda: stop_once(order.log))
+    job = submitted(campaign.workspace.path)
+    assert f"job {job} (run 1: training) goes on" in capsys.readouterr().out
+    assert cluster.call("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING"
+    # Whoever goes on without the cluster wants nothing more from it.
+    arguments = _parser().parse_args(["--resume", str(campaign.workspace.path), "--executor", "local"])
+    take_up(opened(campaign.workspace.path), arguments)
+    assert cluster.call("squeue", "-h", "-j", job, "--states=all", "-o", "%T") == "CANCELLED"
+
+
+def test_what_slurm_refuses_is_said_in_a_line(cluster, tmp_path):
+    campaign = a_campaign(tmp_path, partition="nowhere")
+    with pytest.raises(AgentError, match=r"^Slurm does not take the job \(run 1: training\): .*partition.*resume$"):
+        run(campaign, an_order(campaign, "pass"))
+    campaign = a_campaign(tmp_path / "gpus", gpus=9)
+    with pytest.raises(AgentError, match=r"for a cluster without GPUs: gpus = 0"):
+        run(campaign, an_order(campaign, "pass", gpus=1))
+    assert "submitted" not in kinds(campaign)
+
+
+def test_an_error_on_the_node_is_the_campaigns(cluster, tmp_path):
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, "pass")
+    absent = replace(order, command=["/no/such/program"])
+    with pytest.raises(AgentError, match=r"^/no/such/program cannot be started"):
+        run(campaign, absent)
+    # Not an error of the project's own kind: the folder to be emptied can't be made.
+    (campaign.workspace.path / "file").write_text("")
+    place = campaign.workspace.path / "file" / "run_1"
+    broken = replace(order, empty=[place], label="run 2: training")
+    with pytest.raises(AgentError, match=r"failed on the cluster: NotADirectoryError.*its output is in .*_0_log.out"):
+        run(campaign, broken)
+
+
+def test_twenty_jobs_cost_no_more_questions_than_one(cluster, tmp_path):
+    campaigns = [a_campaign(tmp_path / str(number), memory_gb=0.2) for number in range(20)]
+    slurm = Slurm(1)
+    began = time.monotonic()
+    orders = [(campaign, an_order(campaign, f"print({number})")) for number, campaign in enumerate(campaigns)]
+    started = [in_thread(lambda pair=pair: slurm.run(*pair, lambda: None)) for pair in orders]
+    for thread, _ in started:
+        thread.join(120)
+    took = time.monotonic() - began
+    assert [outcome[0].ok for _, outcome in started] == [True] * 20
+    assert [order.log.read_text() for _, order in orders] == [f"{number}\n" for number in range(20)]
+    assert slurm.queue.calls <= took + 2
+
+
+def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(over_time):
+    thread, outcome, campaign = over_time
+    thread.join(150)
+    job = submitted(campaign.workspace.path, 2)
+    assert str(outcome[0]) == (
+        f"job {job} (run 1: training) reached its time limit on the cluster (1 min), the last of 2 jobs: "
+        "give a longer `time` with --slurm, or a run a shorter --time-limit; then resume"
+    )
+    events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
+    assert [(event["state"], event["count"]) for event in events] == [("TIMEOUT", 1)]
+    wait_until(lambda: not processes(f"MARK={campaign.workspace.path.parent.name}"), seconds=15)
+
+
+def test_a_job_that_lost_its_node_is_queued_again(cluster, over_time, tmp_path):
+    over_time[0].join(150)  # its job is on the same node
+    campaign = a_campaign(tmp_path)
+    order = an_order(campaign, SLEEPS.format(3))
+    thread, outcome = in_thread(lambda: run(campaign, order))
+    job = submitted(campaign.workspace.path)
+    wait_until(lambda: order.log.is_file() and "began" in order.log.read_text())
+    cluster.end("slurmd", signal.SIGKILL)
+    started = cluster.of_job(job)
+    assert any("slurmstepd" in read(one / "cmdline") for one in started)
+    for entry in started + processes(f"MARK={tmp_path.name}"):
+        with suppress(ProcessLookupError):
+            os.kill(int(entry.name), signal.SIGKILL)
+    wait_until(lambda: cluster.call("sinfo", "-h", "-o", "%t").startswith("down"))
+    cluster.start_node()
+    thread.join(60)
+    assert outcome[0].ok
+    events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
+    assert [(event["state"], event["count"]) for event in events] == [("NODE_FAIL", 1)]
+    assert order.log.read_text() == "began\n"
