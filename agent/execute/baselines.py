@@ -8,6 +8,7 @@ they are made they lie in `run_0/making/`, and each seed is an event of its own,
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +162,24 @@ def _kept_or_made(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what:
         wrong = damage(folder, recipe, now["facts"]["evals"]) if whole else "its key.json is missing"
         if not wrong:
             return folder, now
-        kept = set_aside(folder)
-        campaign.screen.say(f"  {what}: the kept one is damaged ({wrong}); it is set aside as {kept} and made again")
+        with suppress(FileNotFoundError):  # another campaign has just done so
+            kept = set_aside(folder)
+            campaign.screen.say(
+                f"  {what}: the kept one is damaged ({wrong}); it is set aside as {kept} and made again"
+            )
     if other := other_conditions(recipe, now):
         path, under = other
         if campaign.settings.stale_ok and not damage(path, recipe, None):
             return path, under
         changes = ", ".join(differences(under, now))
         campaign.screen.say(f"  {what}: the kept one is stale and stays as it is; changed since: {changes}")
-    return cache.entry(KIND, recipe.key(now), lambda part: _make(campaign, now, recipe, what, part)), now
+    made = cache.entry(
+        KIND,
+        recipe.key(now),
+        lambda part: _make(campaign, now, recipe, what, part),
+        waiting=campaign.waiting(what),
+    )
+    return made, now
 
 
 def _cached(recipe: Recipe, now: dict[str, Any]) -> Path:

@@ -121,12 +121,15 @@ def test_the_lock_names_a_living_holder_and_is_free_once_that_is_killed(workspac
     command = [sys.executable, "-c", code, str(workspace.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(AgentError, match=f"in use by process {holder.pid};"), workspace.lock():
+        with (
+            pytest.raises(AgentError, match=f"in use by process {holder.pid} on {os.uname().nodename};"),
+            workspace.lock(),
+        ):
             pass
         said = launch("--resume", workspace.path)
         assert said.returncode == 2
         assert said.stderr.strip().splitlines() == [
-            f"error: {workspace.path} is in use by process {holder.pid}; wait for it or stop it"
+            f"error: {workspace.path} is in use by process {holder.pid} on {os.uname().nodename}; wait for it or stop it"
         ]
         holder.send_signal(signal.SIGKILL)
     with workspace.lock():
