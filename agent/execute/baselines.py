@@ -28,6 +28,7 @@ from agent.execute.kept import (
 from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
+from agent.files import write_atomically
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
 from agent.seal import hashes, unchanged
@@ -211,7 +212,8 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
         return target
     code = home / "code"
     code.mkdir(exist_ok=True)
-    (code / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
+    # Whole at each moment: a job that is found again may be reading it.
+    write_atomically(code / EXPERIMENT, campaign.workspace.at(campaign.state.template, EXPERIMENT))
     one = f"{what}, seed {recipe.seeds.index(seed) + 1} of {len(recipe.seeds)}"
     log = _log(campaign.workspace.run_dir(0) / "logs", what, f"seed{seed}")
     result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)

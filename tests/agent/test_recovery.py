@@ -203,6 +203,17 @@ def test_locks_of_a_git_that_was_killed_are_removed_and_those_of_one_at_work_are
     assert subjects(workspace.path)[0] == "works again"
 
 
+def test_a_git_that_goes_on_keeps_its_lock(workspace, monkeypatch):
+    monkeypatch.setattr("agent.recovery.PATIENCE", 0.2)
+    lock = workspace.path / ".git" / "index.lock"
+    lock.write_text("")
+    with subprocess.Popen(["git", "hash-object", "--stdin"], cwd=workspace.path, stdin=subprocess.PIPE) as busy:
+        with pytest.raises(AgentError, match=r"a git is at work in .* and holds index\.lock"):
+            recover(Here(workspace))
+        busy.stdin.close()
+    assert lock.exists()
+
+
 def test_half_made_folders_go_when_their_maker_is_dead(tmp_path, workspace):
     runs = tmp_path / "runs"
     dead, living, young, old = (runs / f".new_{name}" for name in ("dead", "living", "young", "old"))
