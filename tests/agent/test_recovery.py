@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -185,13 +187,24 @@ class Here:
         self.said.append(text)
 
 
+@contextmanager
+def git_at_work(workspace):
+    """A git that waits for its input."""
+    command = ["git", "hash-object", "--stdin"]
+    with subprocess.Popen(command, cwd=workspace.path, stdin=subprocess.PIPE) as busy:
+        while Path(f"/proc/{busy.pid}/comm").read_text() != "git\n":
+            time.sleep(0.01)
+        yield busy
+        busy.stdin.close()
+
+
 def test_locks_of_a_git_that_was_killed_are_removed_and_those_of_one_at_work_are_waited_for(workspace):
     git = workspace.path / ".git"
     (git / "index.lock").write_text("")
     (git / "refs" / "heads" / "main.lock").write_text("")
     here = Here(workspace)
-    # A git that goes on for a moment after its launcher: it waits for its input.
-    with subprocess.Popen(["git", "hash-object", "--stdin"], cwd=workspace.path, stdin=subprocess.PIPE) as busy:
+    # A git that goes on for a moment after its launcher.
+    with git_at_work(workspace) as busy:
         end = threading.Timer(0.5, busy.stdin.close)
         end.start()
         recover(here)
@@ -207,10 +220,8 @@ def test_a_git_that_goes_on_keeps_its_lock(workspace, monkeypatch):
     monkeypatch.setattr("agent.recovery.PATIENCE", 0.2)
     lock = workspace.path / ".git" / "index.lock"
     lock.write_text("")
-    with subprocess.Popen(["git", "hash-object", "--stdin"], cwd=workspace.path, stdin=subprocess.PIPE) as busy:
-        with pytest.raises(AgentError, match=r"a git is at work in .* and holds index\.lock"):
-            recover(Here(workspace))
-        busy.stdin.close()
+    with git_at_work(workspace), pytest.raises(AgentError, match=r"a git is at work in .* and holds index\.lock"):
+        recover(Here(workspace))
     assert lock.exists()
 
 
