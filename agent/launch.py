@@ -162,7 +162,8 @@ def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, in
     from agent.together import UNEXPECTED, run_together
     from lab.errors import LabError
 
-    settings = [settings_with(campaign, arguments) for campaign in campaigns]
+    resumed = bool(arguments.resume)
+    settings = [settings_with(campaign, arguments) if resumed else campaign.settings for campaign in campaigns]
     purses: dict[tuple[str, ...], Purse] = {}
     for campaign, chosen in zip(campaigns, settings, strict=True):
         if chosen.together and chosen.together not in purses:
