@@ -91,7 +91,7 @@ class Slurm:
     def forget(self, campaign: "Campaign") -> None:
         """See `agent.execute.executor.Executor.forget`."""
         with _answering():
-            self._end(campaign, set(), _nothing)
+            self._end(campaign, set(), lambda: None)
 
     def _known(self, campaign: "Campaign", order: Order, tick: Tick) -> Job | None:
         """The job of an order that an earlier launcher submitted; what else it left in the queue is cancelled."""
@@ -191,9 +191,6 @@ class Slurm:
 def cluster(poll_seconds: float) -> Slurm:
     """The one executor of this process for the cluster."""
     return Slurm(poll_seconds)
-
-
-def _nothing() -> None: ...
 
 
 @contextmanager
