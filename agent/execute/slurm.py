@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Tick = Callable[[], None]
 PAUSE = 0.5
 _TRIES = 4
+_making = threading.Lock()
 # Of what sbatch says when it is not the job that is wrong.
 _PASSING = re.compile(
     r"contact|timed? ?out|temporar|connect|communicat|not responding|unable to accept|did not end|zero bytes", re.I
@@ -187,10 +188,24 @@ class Slurm:
             self.queue.unwatch(job.number)
 
 
-@functools.cache
 def cluster(poll_seconds: float) -> Slurm:
-    """The one executor of this process for the cluster."""
-    return Slurm(poll_seconds)
+    """The one executor of this process for the cluster, so that one question serves all its campaigns.
+
+    Args:
+        poll_seconds: How often it is asked for the states of all jobs; the smallest that anyone wants counts.
+
+    Raises:
+        AgentError: See `Slurm`.
+    """
+    with _making:
+        one = _of_this_process()
+        one.queue.every = min(one.queue.every, poll_seconds)
+        return one
+
+
+@functools.cache
+def _of_this_process() -> Slurm:
+    return Slurm(float("inf"))
 
 
 @contextmanager

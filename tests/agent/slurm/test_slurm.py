@@ -21,6 +21,7 @@ from agent.execute.jail.spec import Limits
 from agent.execute.local import Result
 from agent.execute.order import Order
 from agent.execute.slurm import Slurm, _jobs, _mark
+from agent.execute.slurm import cluster as this_cluster
 from agent.execute.slurm_job import submit
 from agent.execute.slurm_settings import SlurmSettings
 from agent.idea import load_idea
@@ -351,6 +352,19 @@ def test_twenty_jobs_cost_no_more_questions_than_one(cluster, tmp_path):
     assert [outcome[0].ok for _, outcome in started] == [True] * 20
     assert [order.log.read_text() for _, order in orders] == [f"{number}\n" for number in range(20)]
     assert slurm.queue.calls <= took + 2
+
+
+@pytest.mark.usefixtures("cluster")
+def test_all_campaigns_of_a_launcher_share_one_queue_that_asks_as_often_as_any_wants():
+    made: list[Slurm] = []
+    threads = [threading.Thread(target=lambda at=at: made.append(this_cluster(2 + at))) for at in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(made) == 50
+    assert len(set(map(id, made))) == 1
+    assert made[0].queue.every <= 2
 
 
 def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(over_time):
