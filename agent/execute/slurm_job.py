@@ -90,7 +90,8 @@ def submit(order: Order, settings: SlurmSettings, name: str, folder: Path, usual
     """
     executor = _Sbatch(folder)
     executor.update_parameters(**parameters(order, settings, name, usual_memory))
-    job = executor.submit(on_node, order)
+    # The sandbox opens the devices of as many GPUs as the job has, not as the campaign would have locally.
+    job = executor.submit(on_node, replace(order, gpus=settings.gpus_of(order)))
     return Job(job.job_id, folder, time.monotonic())
 
 
@@ -165,10 +166,10 @@ def on_node(order: Order) -> Result | AgentError:
 
 
 def _at_home(order: Order, given: Mapping[str, str]) -> Order:
-    """The order with what a job was given on its node: GPUs, and as many threads as processors, not as the node has."""
+    """The order with what a job was given on its node: GPUs, and as many threads as processors, not what the node has."""
     threads = {"OMP_NUM_THREADS": given["SLURM_CPUS_PER_TASK"]} if "SLURM_CPUS_PER_TASK" in given else {}
     kept = {name: value for name, value in order.env.items() if name not in _OF_THIS_MACHINE}
-    return replace(order, env={**threads, **kept}).on(given.get(VISIBLE))
+    return replace(order, env={**threads, **kept}).on(given.get(VISIBLE) if order.gpus else "")
 
 
 def _end(number: int, frame: FrameType | None) -> None:

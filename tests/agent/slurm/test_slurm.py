@@ -355,6 +355,14 @@ def test_twenty_jobs_cost_no_more_questions_than_one(cluster, tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
+def test_a_job_without_gpus_is_shown_none(tmp_path):
+    campaign = a_campaign(tmp_path, gpus=0)
+    order = an_order(campaign, "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))", gpus=1)
+    assert run(campaign, order).ok
+    assert order.log.read_text() == "''\n"
+
+
+@pytest.mark.usefixtures("cluster")
 def test_all_campaigns_of_a_launcher_share_one_queue_that_asks_as_often_as_any_wants():
     made: list[Slurm] = []
     threads = [threading.Thread(target=lambda at=at: made.append(this_cluster(2 + at))) for at in range(50)]
