@@ -21,7 +21,7 @@ from rich.markup import escape
 from agent.errors import AgentError
 from agent.execute.local import Result
 from agent.execute.order import Order
-from agent.execute.slurm_job import Job, submit
+from agent.execute.slurm_job import Job, asked, submit
 from agent.execute.slurm_outcome import LOST, End, failure, judge, refused, too_often, why
 from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Queue, Unanswered, cancel
 from agent.execute.slurm_settings import SlurmSettings
@@ -63,7 +63,7 @@ class Slurm:
     def run(self, campaign: "Campaign", order: Order, tick: Tick) -> Result:
         """See `agent.execute.executor.Executor.run`."""
         settings = campaign.settings.slurm or SlurmSettings()
-        job = self._known(campaign, order, tick)
+        job = self._known(campaign, order, settings, tick)
         count = 0
         while True:
             job = job or self._submit(campaign, order, settings, tick)
@@ -94,20 +94,32 @@ class Slurm:
         with _answering():
             self._end(campaign, set(), lambda: None)
 
-    def _known(self, campaign: "Campaign", order: Order, tick: Tick) -> Job | None:
-        """The job of an order that an earlier launcher submitted; what else it left in the queue is cancelled."""
+    def _known(self, campaign: "Campaign", order: Order, settings: SlurmSettings, tick: Tick) -> Job | None:
+        """The job of an order that an earlier launcher submitted; what else it left in the queue is cancelled.
+
+        One that has not begun, and that the cluster is asked for in another way by now, is no more it.
+        """
         jobs, entry, job = _jobs(campaign), campaign.state.jobs.get(order.label), None
         if entry and entry["folder"] in self._submitted:
             entry = None
         if entry and _is_here(campaign, entry) and entry["order"] == order.identity:
-            campaign.screen.say(f"  job {entry['job']} is found again ({order.label})")
-            job = Job(entry["job"], Path(entry["folder"]), time.monotonic(), found=True)
+            anew = entry.get("asked") != asked(order, settings, _usual_memory(campaign))
+            if anew and self._pends(entry["job"], _mark(jobs)):
+                campaign.screen.say(f"  job {entry['job']} ({order.label}) has not begun, and was asked for otherwise")
+            else:
+                campaign.screen.say(f"  job {entry['job']} is found again ({order.label})")
+                job = Job(entry["job"], Path(entry["folder"]), time.monotonic(), found=True)
         if (entry and not job) or (jobs not in self._looked and jobs.is_dir()):
             spared = _recorded(campaign)
             with _answering():
                 self._end(campaign, spared if job or not entry else spared - {entry["job"]}, tick)
         self._looked.add(jobs)
         return job
+
+    def _pends(self, job: str, mark: str) -> bool:
+        with _answering():
+            row = self.queue.rows(time.monotonic()).get(job)
+        return row is not None and row.state == "PENDING" and row.name.endswith(mark)
 
     def _end(self, campaign: "Campaign", spared: set[str], tick: Tick) -> None:
         """Cancel the jobs of a workspace, and wait until they have ended: two would write into the same folders.
@@ -144,7 +156,7 @@ class Slurm:
                 if number > 1:  # it may have taken the job, and only its answer was lost
                     self._end(campaign, _recorded(campaign), tick)
                 with self._submitting:
-                    job = submit(order, settings, name, folder, campaign.profile.limits.run_memory_gb * 1e9)
+                    job = submit(order, settings, name, folder, _usual_memory(campaign))
                 break
             except Unanswered as error:
                 if number == _TRIES or not _PASSING.search(str(error)):
@@ -153,7 +165,14 @@ class Slurm:
                 campaign.screen.say(f"  Slurm does not answer ({escape(str(error))}); trying again")
                 _pause(self.queue.every * 2**number, tick)
         self._submitted.add(str(folder))
-        campaign.record("submitted", label=order.label, job=job.number, folder=str(folder), order=order.identity)
+        campaign.record(
+            "submitted",
+            label=order.label,
+            job=job.number,
+            folder=str(folder),
+            order=order.identity,
+            asked=asked(order, settings, _usual_memory(campaign)),
+        )
         campaign.screen.say(f"  job {job.number} is submitted ({order.label})")
         return job
 
@@ -255,10 +274,15 @@ def _pause(seconds: float, tick: Tick) -> None:
     tick()
 
 
+def _usual_memory(campaign: "Campaign") -> float:
+    """What a run may hold, bytes."""
+    return campaign.profile.limits.run_memory_gb * 1e9
+
+
 def _out_of_memory(campaign: "Campaign", order: Order, settings: SlurmSettings, end: End) -> Result:
     order.log.parent.mkdir(parents=True, exist_ok=True)
     order.log.touch()
-    allowed = settings.memory_of(order, campaign.profile.limits.run_memory_gb * 1e9)
+    allowed = settings.memory_of(order, _usual_memory(campaign))
     return Result(
         -9,
         end.told.seconds if isinstance(end.told, Result) else end.seconds,

@@ -1,5 +1,7 @@
 """One job on a cluster: how submitit is told to submit an order, what is done on the node, and how it is read."""
 
+import hashlib
+import json
 import os
 import pickle
 import signal
@@ -122,6 +124,12 @@ def parameters(order: Order, settings: SlurmSettings, name: str, usual_memory: f
     }
 
 
+def asked(order: Order, settings: SlurmSettings, usual_memory: float) -> str:
+    """A hash of all that the cluster is asked for an order; see `submit`."""
+    told = json.dumps(parameters(order, settings, "", usual_memory), sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
 class _Sbatch(SlurmExecutor):
     """submitit's executor, its sbatch called with the environment that a job may have."""
 
@@ -166,7 +174,7 @@ def on_node(order: Order) -> Result | AgentError:
 
 
 def _at_home(order: Order, given: Mapping[str, str]) -> Order:
-    """The order with what a job was given on its node: GPUs, and as many threads as processors, not what the node has."""
+    """The order with what a job was given on its node: its GPUs, and as many threads as processors."""
     threads = {"OMP_NUM_THREADS": given["SLURM_CPUS_PER_TASK"]} if "SLURM_CPUS_PER_TASK" in given else {}
     kept = {name: value for name, value in order.env.items() if name not in _OF_THIS_MACHINE}
     return replace(order, env={**threads, **kept}).on(given.get(VISIBLE) if order.gpus else "")

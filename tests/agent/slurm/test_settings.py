@@ -73,6 +73,13 @@ def test_an_order_gets_what_its_job_was_given_and_nothing_of_the_login_node():
     assert _at_home(replace(order, gpus=0), given).env["CUDA_VISIBLE_DEVICES"] == ""
 
 
+def test_an_order_is_another_with_another_limit_seed_or_settings():
+    order = an_order()
+    others = [an_order(seconds=60), *(replace(order, env={f"SAE_LAB_{name}": "1"}) for name in ("SEED", "SETTINGS"))]
+    assert len({one.identity for one in (order, *others)}) == 4
+    assert replace(order, env={"SAE_LAB_PROGRESS": "elsewhere"}).identity == order.identity
+
+
 def test_what_is_given_counts(tmp_path):
     path = tmp_path / "cluster.toml"
     path.write_text(

@@ -48,6 +48,12 @@ def opened(path: Path) -> Campaign:
     return Campaign(Workspace(path), Screen(), ROOT)
 
 
+def given_anew(campaign: Campaign, **slurm) -> None:
+    """As `--resume` with another file for --slurm."""
+    settings = campaign.settings.model_copy(update={"slurm": SlurmSettings(**{**QUICK, **slurm})})
+    campaign.record("settings", settings=settings.model_dump(mode="json"))
+
+
 def an_order(
     campaign: Campaign, code: str, seconds: float = 120, readable: tuple[Path, ...] = (), gpus: int = 0
 ) -> Order:
@@ -89,6 +95,11 @@ def submitted(path: Path, count: int = 1) -> str:
 def stop_once(log: Path) -> None:
     """What the user does when a run has begun."""
     if log.is_file():
+        raise KeyboardInterrupt
+
+
+def stop_once_submitted(campaign: Campaign) -> None:
+    if "submitted" in kinds(campaign):
         raise KeyboardInterrupt
 
 
@@ -268,6 +279,25 @@ def test_a_killed_launcher_finds_its_job_again_by_its_number(cluster, tmp_path, 
     assert kinds(again).count("submitted") == 1
     assert order.log.read_text().count("began") == 1
     assert f"job {job} is found again" in capsys.readouterr().out
+
+
+def test_new_settings_reach_a_job_that_has_not_begun_and_leave_one_that_has(cluster, tmp_path, capsys):
+    campaign = a_campaign(tmp_path, extra={"begin": "now+3600"})
+    order = an_order(campaign, SLEEPS.format(3))
+    with pytest.raises(KeyboardInterrupt):
+        run(campaign, order, lambda: stop_once_submitted(campaign))
+    waiting = submitted(campaign.workspace.path)
+    given_anew(campaign, extra={})
+    with pytest.raises(KeyboardInterrupt):
+        run(second := opened(campaign.workspace.path), order, lambda: stop_once(order.log))
+    assert cluster.call("squeue", "-h", "-j", waiting, "--states=all", "-o", "%T") == "CANCELLED"
+    assert f"job {waiting} (run 1: training) has not begun" in capsys.readouterr().out
+    begun = submitted(campaign.workspace.path, 2)
+    given_anew(second, memory_gb=1)
+    again = opened(campaign.workspace.path)
+    assert run(again, order).ok
+    assert f"job {begun} is found again" in capsys.readouterr().out
+    assert kinds(again).count("submitted") == 2
 
 
 def test_a_job_that_was_not_recorded_or_is_stale_is_cancelled_before_another_is_submitted(cluster, tmp_path):
