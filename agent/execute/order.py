@@ -58,7 +58,7 @@ class Order:
     @property
     def identity(self) -> str:
         """A hash of what it does, where and for how long, by which an order that is under way is known again."""
-        told = [self.label, self.command, str(self.cwd), str(self.log), *map(str, self.writable)]
+        told: list[object] = [self.label, self.command, str(self.cwd), str(self.log), *map(str, self.writable)]
         told += [self.limits.seconds, self.env.get("SAE_LAB_SEED"), self.env.get("SAE_LAB_SETTINGS")]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 

@@ -156,6 +156,7 @@ class Slurm:
                 if number > 1:  # it may have taken the job, and only its answer was lost
                     self._end(campaign, _recorded(campaign), tick)
                 with self._submitting:
+                    tick()  # with many campaigns, a turn comes late
                     job = submit(order, settings, name, folder, _usual_memory(campaign))
                 break
             except Unanswered as error:
