@@ -1,7 +1,8 @@
 """Sends orders to a Slurm cluster and waits for them; a launcher that died finds its jobs again by their ids.
 
 What is known of a job is in the campaign's ledger (`submitted`, `requeued`) and in the folder `jobs` of its workspace,
-where the job leaves its result. Only the launcher queues a job again, so nothing runs twice at a time.
+where the job leaves its result. Only the launcher queues a job again, once Slurm says that the one before has ended;
+`docs/scale.md` tells in which cases two may run at a time all the same.
 """
 
 import functools
