@@ -53,7 +53,8 @@ def execute(campaign: Campaign, this: Run) -> None:
         idle = idle_parts(campaign, this, lines) if later else []
         lines.unlink(missing_ok=True)
         files = hashes(folder)
-        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle, files=files)
+        seconds, way = round(result.seconds, 2), result.way
+        campaign.record("ran", run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way)
 
 
 def train(
@@ -144,6 +145,7 @@ def score(campaign: Campaign, this: Run) -> None:
         "scored",
         run=this.number,
         seconds=round(result.seconds, 2),
+        sandbox=result.way,
         sae=scored.weights,
         against=comparison.baseline.name,
         verdicts=headline_verdicts(comparison),

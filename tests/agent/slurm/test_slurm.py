@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -382,6 +383,37 @@ def test_twenty_jobs_cost_no_more_questions_than_one(cluster, tmp_path):
     assert [outcome[0].ok for _, outcome in started] == [True] * 20
     assert [order.log.read_text() for _, order in orders] == [f"{number}\n" for number in range(20)]
     assert slurm.queue.calls <= took + 2
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_sandbox_holds_on_the_node(tmp_path):
+    campaign = a_campaign(tmp_path)
+    given, secret = tmp_path / "given", tmp_path / "secret"
+    for path in (given, secret):
+        path.write_text(path.name)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"""
+import socket
+for attempt in (
+    lambda: open({str(given)!r}).read(),
+    lambda: open({str(secret)!r}).read(),
+    lambda: socket.create_connection(("127.0.0.1", {server.getsockname()[1]}), timeout=5),
+):
+    try:
+        print("could", attempt())
+    except OSError:
+        print("could not")
+"""
+        order = an_order(campaign, code, readable=(given,))
+        result = run(campaign, order)
+        assert result.ok
+        assert order.log.read_text().splitlines() == ["could given", "could not", "could not"]
+        assert result.way in ("bubblewrap", "landlock")
+        # Without a sandbox the same order can.
+        open_to_all = replace(order, sandboxed=False, label="run 2: training")
+        assert (result := run(campaign, open_to_all)).ok
+        assert result.way == "none"
+        assert "could not" not in order.log.read_text()
 
 
 @pytest.mark.usefixtures("cluster")
