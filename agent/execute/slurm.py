@@ -60,9 +60,22 @@ class Slurm:
         self._looked: set[Path] = set()
         self._submitted: set[str] = set()
         self._submitting = threading.Lock()
+        self._set_up: dict[str, threading.Lock] = {}
 
     def run(self, campaign: "Campaign", order: Order, tick: Tick) -> Result:
         """See `agent.execute.executor.Executor.run`."""
+        if not order.open:
+            return self._run(campaign, order, tick)
+        # The set-ups of a profile make the same things: all but one would hold a GPU while they wait for the cache.
+        turn = self._set_up.setdefault(str(campaign.profile.path), threading.Lock())
+        while not turn.acquire(timeout=PAUSE):
+            tick()
+        try:
+            return self._run(campaign, order, tick)
+        finally:
+            turn.release()
+
+    def _run(self, campaign: "Campaign", order: Order, tick: Tick) -> Result:
         settings = campaign.settings.slurm or SlurmSettings()
         job = self._known(campaign, order, settings, tick)
         count = 0

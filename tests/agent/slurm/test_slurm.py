@@ -118,6 +118,14 @@ def in_thread(function) -> tuple[threading.Thread, list]:
     return thread, outcome
 
 
+def outcome_of(thread: threading.Thread, outcome: list, seconds: float = 120) -> Result | AgentError:
+    """What came of `in_thread`; patient, since a machine may have other work."""
+    thread.join(seconds)
+    assert not thread.is_alive(), "it goes on"
+    assert outcome, "it raised; the trace is among the warnings"
+    return outcome[0]
+
+
 @pytest.fixture(scope="module")
 def over_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[threading.Thread, list, Campaign]:
     """A job that the cluster ends at its limit, and again; slow, so it goes on beside the other tests.
@@ -414,6 +422,27 @@ for attempt in (
         assert (result := run(campaign, open_to_all)).ok
         assert result.way == "none"
         assert "could not" not in order.log.read_text()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_set_ups_of_a_launcher_follow_each_other(tmp_path):
+    slurm, marks = Slurm(POLL), tmp_path / "marks"
+    marks.mkdir()
+    code = f"""
+import os, time
+print(os.listdir({str(marks)!r}))
+path = os.path.join({str(marks)!r}, str(os.getpid()))
+open(path, "w").close()
+time.sleep(1)
+os.unlink(path)
+"""
+    campaigns = [a_campaign(tmp_path / str(number)) for number in range(2)]
+    orders = [replace(an_order(campaign, code), open=True) for campaign in campaigns]
+    started = [
+        in_thread(lambda pair=pair: slurm.run(*pair, lambda: None)) for pair in zip(campaigns, orders, strict=True)
+    ]
+    assert all(outcome_of(*one).ok for one in started)
+    assert [order.log.read_text() for order in orders] == ["[]\n", "[]\n"]
 
 
 @pytest.mark.usefixtures("cluster")
