@@ -122,7 +122,7 @@ def run(
     try:
         handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights and resume") from error
+        raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights") from error
     try:
         spec = replace(box, command=list(command), cwd=str(cwd), env=dict(env), limits=limits, log=handle, stdin=stdin)
         report = _supervised(spec, tick)
@@ -132,7 +132,7 @@ def run(
     if report.ended == "start":
         raise AgentError(f"{command[0]} cannot be started: {report.problem}")
     if report.ended == "log":
-        raise AgentError(f"cannot write {log}: {report.problem}; free the space and resume")
+        raise AgentError(f"cannot write {log}: {report.problem}; free the space")
     fields = (report.ended, report.figure, limits, report.memory, report.no_memory)
     return Result(report.code, report.seconds, log, *fields, way=box.way)
 
@@ -168,9 +168,7 @@ def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
         told = process.stdout.read()
         process.stdout.close()
     if not told:
-        raise AgentError(
-            f"the supervisor of {spec.command[0]} ended with {process.returncode} and said nothing; resume"
-        )
+        raise AgentError(f"the supervisor of {spec.command[0]} ended with {process.returncode} and said nothing")
     return Report.load(told)
 
 

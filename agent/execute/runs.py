@@ -212,7 +212,7 @@ def on_disk(campaign: Campaign, result: Result, folders: list[Path], what: str) 
     if disk.free < min(ROOM, disk.total / 4):
         raise AgentError(
             f"{what} failed with {disk.free / 1e6:.0f} MB left on the disk of {campaign.workspace.path}: "
-            "free some space and resume"
+            "free some space"
         )
     return result
 

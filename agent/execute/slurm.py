@@ -229,7 +229,7 @@ def cluster(poll_seconds: float) -> Slurm:
         poll_seconds: How often it is asked for the states of all jobs; the smallest that anyone wants counts.
 
     Raises:
-        AgentError: See `Slurm`.
+        AgentError: See `Slurm`; or it does not answer the first question.
     """
     with _making:
         one = _of_this_process()
@@ -239,7 +239,15 @@ def cluster(poll_seconds: float) -> Slurm:
 
 @functools.cache
 def _of_this_process() -> Slurm:
-    return Slurm(float("inf"))
+    one = Slurm(float("inf"))
+    # Before anything is made that would wait for it.
+    try:
+        one.queue.rows(time.monotonic())
+    except Unanswered as error:
+        raise AgentError(
+            f"Slurm does not answer here ({error}): --executor slurm works on a login node of a cluster that is up"
+        ) from error
+    return one
 
 
 @contextmanager
@@ -247,7 +255,7 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except Unanswered as error:
-        raise AgentError(f"Slurm does not answer ({error}); resume when it does") from error
+        raise AgentError(f"Slurm does not answer ({error}): try again when it does") from error
 
 
 def _jobs(campaign: "Campaign") -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,21 @@ def notes(folder: Path) -> str:
     """The notes, without what differs from one time to another."""
     text = (folder / "notes.txt").read_text().replace(folder.name, "")
     return re.sub(r"\d+(\.\d+)? (s|min)\b|git diff \w+ \w+", "", text)
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_and_makes_nothing(tmp_path):
+    if shutil.which("sbatch") is None:
+        pytest.skip("Slurm is not installed")
+    (config := tmp_path / "slurm.conf").write_text(
+        "ClusterName=none\nSlurmctldHost=nobody(127.0.0.1)\nSlurmctldPort=9\n"
+    )
+    runs = tmp_path / "runs"
+    arguments = ["--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--executor", "slurm"]
+    done = launch(*arguments, env={**os.environ, "SLURM_CONF": str(config)})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Slurm does not answer here (")
+    assert done.stderr.count("\n") == 1
+    assert not runs.exists()
 
 
 def test_four_ideas_end_as_they_do_locally_also_when_the_launcher_is_killed(cluster, locally, tmp_path):

@@ -210,7 +210,9 @@ def test_a_cancelled_job_stops_its_campaign_and_is_submitted_again_on_resume(clu
     wait_until(order.log.is_file)
     cluster.call("scancel", job)
     thread.join(60)
-    assert str(outcome[0]) == f"job {job} (run 1: training) was cancelled; resume to submit it again"
+    assert (
+        str(outcome[0]) == f"job {job} (run 1: training) was cancelled; it is submitted again once the campaign goes on"
+    )
     wait_until(lambda: not processes(f"MARK={tmp_path.name}"), seconds=15)
     flag.write_text("go on")
     again = opened(campaign.workspace.path)
@@ -357,8 +359,9 @@ def test_a_stopped_launcher_leaves_its_job_and_a_forgotten_one_is_cancelled(clus
 
 def test_what_slurm_refuses_is_said_in_a_line(cluster, tmp_path):
     campaign = a_campaign(tmp_path, partition="nowhere")
-    with pytest.raises(AgentError, match=r"^Slurm does not take the job \(run 1: training\): .*partition.*resume$"):
+    with pytest.raises(AgentError, match=r"^Slurm does not take the job \(run 1: training\): .*partition") as caught:
         run(campaign, an_order(campaign, "pass"))
+    assert str(caught.value).count("rror") == 0
     campaign = a_campaign(tmp_path / "gpus", gpus=9)
     with pytest.raises(AgentError, match=r"for a cluster without GPUs: gpus = 0"):
         run(campaign, an_order(campaign, "pass", gpus=1))
@@ -472,7 +475,7 @@ def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(
     job = submitted(campaign.workspace.path, 2)
     assert str(outcome[0]) == (
         f"job {job} (run 1: training) reached its time limit on the cluster (1 min), the last of 2 jobs: "
-        "give a longer `time` with --slurm, or a run a shorter --time-limit; then resume"
+        "give a longer `time` with --slurm, or a run a shorter --time-limit"
     )
     events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
     assert [(event["state"], event["count"]) for event in events] == [("TIMEOUT", 1)]
