@@ -26,6 +26,7 @@ from agent.execute.slurm_job import Job, asked, submit
 from agent.execute.slurm_outcome import LOST, End, failure, judge, refused, too_often, why
 from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Queue, Unanswered, cancel
 from agent.execute.slurm_settings import SlurmSettings
+from agent.files import write_atomically
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -162,7 +163,8 @@ class Slurm:
         jobs = _jobs(campaign)
         jobs.mkdir(exist_ok=True)
         # The folder ignores itself: it is no part of the campaign's history.
-        (jobs / ".gitignore").write_text("*\n", encoding="utf-8")
+        if not (ignored := jobs / ".gitignore").exists():
+            write_atomically(ignored, "*\n")
         folder = Path(tempfile.mkdtemp(prefix=re.sub(r"\W+", "_", order.label) + "_", dir=jobs))
         name = f"{campaign.idea.Name}: {order.label} {_mark(jobs)}"
         for number in range(1, _TRIES + 1):
