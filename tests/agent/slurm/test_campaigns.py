@@ -97,11 +97,11 @@ def test_four_ideas_end_as_they_do_locally_also_when_the_launcher_is_killed(clus
     arguments = [*locally.arguments, "--runs", there, "--executor", "slurm", "--slurm", file]
     trains = '"label": "run 1: training"'
     with started(arguments):
-        wait_until(lambda: any(trains in ledger.read_text() for ledger in there.glob("*/ledger.jsonl")), seconds=200)
+        wait_until(lambda: any(trains in ledger.read_text() for ledger in there.glob("*/ledger.jsonl")), seconds=400)
     done = launch("--resume", "all", "--runs", there, env=one_thread())
     assert done.returncode == 0, done.stderr
     assert re.search(r"job \d+ is found again \(run 1: training\)", done.stdout)
-    assert locally.process.wait(300) == 0
+    assert locally.process.wait(600) == 0
 
     for name in WEIGHTS:
         one, other = (next(place.glob(f"*_{name}")) for place in (locally.runs, there))
