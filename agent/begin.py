@@ -106,18 +106,18 @@ def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> li
         names = [campaign.workspace.path.name for campaign in made]
         for campaign in made if len(made) > 1 else []:
             campaign.record("settings", settings={**campaign.settings.model_dump(mode="json"), "together": names})
-    except AgentError:
+    except (AgentError, KeyboardInterrupt):
         for campaign in made:
             campaign.workspace.delete()
         raise
     return made
 
 
-def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
-    """Take up a campaign; budgets, model, the number of runs and how it is closed may be given anew.
+def settings_with(campaign: Campaign, arguments: argparse.Namespace) -> Settings:
+    """The settings of a campaign that is taken up; budgets, model, the number of runs and more may be given anew.
 
     Args:
-        campaign: The campaign, its folder held.
+        campaign: The campaign.
         arguments: The command line.
 
     Raises:
@@ -126,10 +126,24 @@ def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
     changed = {key: value for key, value in _may_change(arguments).items() if value is not None}
     if arguments.model != "auto":
         changed["model"] = _spec(choose(arguments.model))
-    if changed:
-        settings = _validated({**campaign.state.settings.model_dump(mode="json"), **changed})
-        if settings.executor != campaign.state.settings.executor:
-            executor_of(campaign.state.settings).forget(campaign)
+    before = campaign.state.settings
+    return _validated({**before.model_dump(mode="json"), **changed}) if changed else before
+
+
+def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
+    """Take up a campaign with the settings that were given anew.
+
+    Args:
+        campaign: The campaign, its folder held.
+        arguments: The command line.
+
+    Raises:
+        AgentError: A setting is wrong.
+    """
+    before, settings = campaign.state.settings, settings_with(campaign, arguments)
+    if settings != before:
+        if settings.executor != before.executor:
+            executor_of(before).forget(campaign)
         campaign.record("settings", settings=settings.model_dump(mode="json"))
     campaign.record("resumed")
     campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")

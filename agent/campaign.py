@@ -1,6 +1,7 @@
 """What every step of a campaign works with: the workspace, the settings, who answers, and the screen."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,18 +93,19 @@ class Campaign:
         return make_model(
             self.settings.model,
             transcript=self.workspace.path / TRANSCRIPT,
-            purse=self.purse or self.own_purse(),
+            purse=self.purse or self.purse_with(self.settings),
             start=self.state.calls,
             root=self.root,
+            check=self.screen.check,
         )
 
-    def own_purse(self) -> "Purse":
-        """The budget as the settings have it, with what the campaigns that share it have spent so far."""
+    def purse_with(self, settings: Settings) -> "Purse":
+        """The budget as settings have it, with what the campaigns that share it have spent so far."""
         from agent.models import Budget, Purse, Transcript
 
-        settings, path = self.settings, self.workspace.path
-        folders = [path.parent / name for name in settings.together] or [path]
-        transcripts = [Transcript(folder / TRANSCRIPT) for folder in folders]
+        path = self.workspace.path
+        folders = {path, *(path.parent / name for name in settings.together)}
+        transcripts = [Transcript(folder / TRANSCRIPT) for folder in sorted(folders)]
         return Purse(Budget(settings.budget_usd, settings.budget_tokens), transcripts)
 
     @cached_property
@@ -127,6 +129,22 @@ class Campaign:
             self.__dict__.pop("settings", None)  # it is read anew
         self.screen.event(kind, data)
         return event
+
+    def waiting(self, what: str) -> Callable[[], None]:
+        """What to call again and again while another campaign makes something that both need; says so once.
+
+        Args:
+            what: What is made, in words.
+        """
+        told: list[str] = []
+
+        def tick() -> None:
+            if not told:
+                told.append(what)
+                self.screen.say(f"  {what}: another campaign is making it; waiting")
+            self.screen.check()
+
+        return tick
 
     def ask(self, system: str, prompt: str, purpose: str) -> Reply:
         """Ask the model one question; a question that the transcript has answered already costs nothing."""

@@ -14,6 +14,7 @@ from agent.guard import guarded
 from agent.interrupt import INTERRUPTED, Interrupt
 
 if TYPE_CHECKING:
+    from agent.begin import Checked
     from agent.campaign import Campaign
     from agent.screen import Screen
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from agent.begin import begin, check
+    from agent.begin import begin
     from agent.campaign import Campaign
     from agent.workspace import Workspace
     from lab.errors import LabError
@@ -61,7 +62,7 @@ def _launch(arguments: argparse.Namespace) -> int:
             campaigns = [Campaign(*one, ROOT) for one in zip(workspaces, screens, strict=True)]
         else:
             names = _names(arguments)
-            ready = [check(arguments, name) for name in names]
+            ready = [_checked(arguments, name, len(names) > 1) for name in names]
             campaigns = begin(ready, arguments.runs, _screens(arguments, names, interrupt))
         interrupt.listen()
         if len(campaigns) == 1:
@@ -83,15 +84,30 @@ def _names(arguments: argparse.Namespace) -> list[str]:
     return list(names)
 
 
+def _checked(arguments: argparse.Namespace, name: str, one_of_many: bool) -> "Checked":
+    """An idea that can begin; of several it is said which can't."""
+    from agent.begin import check
+
+    try:
+        return check(arguments, name)
+    except AgentError as error:
+        raise AgentError(f"{name}: {error}" if one_of_many else str(error)) from error
+
+
 def _stopped_ones(arguments: argparse.Namespace) -> list[Path]:
     """The folders of the campaigns to go on with; `all` means those that are not done."""
-    if arguments.resume != [Path(ALL)]:
+    if Path(ALL) not in arguments.resume:
         return list(arguments.resume)
     from agent.history import read_state
     from agent.ledger import Ledger
 
-    ledgers = sorted(arguments.runs.glob("*/ledger.jsonl"))
-    found = [path.parent for path in ledgers if not read_state(Ledger(path).events).completed]
+    found = []
+    for path in sorted(arguments.runs.glob("*/ledger.jsonl")):
+        try:
+            if not read_state(Ledger(path).events).completed:
+                found.append(path.parent)
+        except AgentError as error:
+            sys.stderr.write(f"warning: {path.parent} is left out: {error}\n")
     if not found:
         raise AgentError(f"no campaign in {arguments.runs} is left to go on with")
     return found
@@ -140,21 +156,24 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
 
 def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, interrupt: "Interrupt") -> int:
     """Go on with several campaigns; one that is stopped does not stop the others."""
+    from agent.begin import settings_with
     from agent.execute.executor import places, share_cores
+    from agent.models import Purse
     from agent.together import UNEXPECTED, run_together
     from lab.errors import LabError
 
-    together = {campaign.settings.together for campaign in campaigns}
-    shared = campaigns[0].own_purse() if len(together) == 1 and () not in together else None
-    # Those whose runs are on a cluster only wait here.
-    waiting = all((arguments.executor or campaign.settings.executor) == "slurm" for campaign in campaigns)
-    jobs = arguments.jobs or (len(campaigns) if waiting else places(campaigns))
-    if not waiting:
+    settings = [settings_with(campaign, arguments) for campaign in campaigns]
+    purses: dict[tuple[str, ...], Purse] = {}
+    for campaign, chosen in zip(campaigns, settings, strict=True):
+        if chosen.together and chosen.together not in purses:
+            purses[chosen.together] = campaign.purse_with(chosen)
+        campaign.purse = purses.get(chosen.together)
+    jobs = min(arguments.jobs or places(settings), len(campaigns))
+    if any(chosen.executor == "local" for chosen in settings):
         share_cores(jobs)
     campaigns[0].screen.say_of_all(f"{len(campaigns)} campaigns, {jobs} at a time")
 
     def run(campaign: "Campaign") -> int:
-        campaign.purse = shared
         try:
             return _go_on(campaign, arguments)
         except (AgentError, LabError) as error:
@@ -164,7 +183,7 @@ def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, in
     try:
         codes = run_together(campaigns, jobs, run, interrupt)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped by the user; each campaign is kept and goes on with --resume and its folder\n")
+        sys.stderr.write("stopped by the user; each campaign is kept, and goes on with --resume and its folder\n")
         return INTERRUPTED
     _show_all(campaigns, codes)
     return next((code for code in (UNEXPECTED, 2, 3, INTERRUPTED) if code in codes), 0)
@@ -223,22 +242,23 @@ def _show_all(campaigns: list["Campaign"], codes: list[int]) -> None:
     screen.table("All campaigns", columns, rows)
     page = write_index(campaigns[0].workspace.path.parent)
     outcomes = [dict(zip(columns, row, strict=True)) for row in rows]
-    screen.result(f"  all {page}", {"campaigns": outcomes, "index": str(page)})
+    screen.result(f"  all {page}", {"campaigns": outcomes, "index": str(page)}, of_all=True)
 
 
 def _list(folder: Path) -> int:
     from agent.idea import list_ideas, load_idea
 
+    if not folder.is_dir():
+        raise AgentError(f"there is no folder of ideas at {folder}")
     for name in list_ideas(folder):
         sys.stdout.write(f"{name}\n    {load_idea(name, folder).Title}\n")
     return 0
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("give 1 or more")
-    return count
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number, 1 or more, not {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -247,7 +267,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Have a language model try an idea for a sparse autoencoder: edit, gate, run, score, record.",
     )
     parser.add_argument(
-        "--idea", action="append", metavar="NAME", help="an idea of the ideas folder, without .json; again, or all"
+        "--idea",
+        action="append",
+        metavar="NAME",
+        help="an idea of the ideas folder, without .json; may be given several times; `all` for every one",
     )
     parser.add_argument("--list", action="store_true", help="show the ideas and stop")
     parser.add_argument(
@@ -255,10 +278,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         type=Path,
         metavar="RUN_DIR",
-        help="go on with a campaign that was stopped; again, or all that are not done",
+        help="go on with a campaign that was stopped; may be given several times; `all` for those not done",
     )
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="how many campaigns go on at a time (default: one a GPU)"
+        "--jobs",
+        type=_count,
+        metavar="N",
+        help="how many campaigns go on at a time (default: as many as there are GPUs for, all with Slurm)",
     )
     parser.add_argument(
         "--model",

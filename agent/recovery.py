@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.campaign import Campaign
+from agent.errors import AgentError
 from agent.files import remove_scratch, remove_unfinished
 
-# A git that a killed launcher had started is given this many seconds to end by itself.
+# A git that is at work in the folder, a killed launcher's or the user's, is given this many seconds to end by itself.
 PATIENCE = 5.0
 
 
@@ -16,13 +17,18 @@ def recover(campaign: Campaign) -> None:
     """Remove files that were being written, and the locks of a git that was killed; say which locks.
 
     Args:
-        campaign: One whose lock is held, so that nobody else works in its folder.
+        campaign: One whose lock is held, so that no other launcher works in its folder.
+
+    Raises:
+        AgentError: A git goes on there.
     """
     folder = campaign.workspace.path
     deadline = time.monotonic() + PATIENCE
-    while _git_works_in(folder) and time.monotonic() < deadline:
+    while (at_work := _git_works_in(folder)) and time.monotonic() < deadline:
         time.sleep(0.02)
     for lock in _git_locks(folder / ".git"):
+        if at_work:  # one that only shows something holds none
+            raise AgentError(f"a git is at work in {folder} and holds {lock.name}; let it end, or end it, and resume")
         lock.unlink()
         campaign.screen.say(f"  {lock.relative_to(folder)}, left behind by a git that was killed, was removed")
     for part in (folder / ".git" / "objects").glob("*/tmp_obj_*"):

@@ -54,17 +54,17 @@ class Screen:
         """A line on the error output, in each style."""
         sys.stderr.write(f"{self._name}: {text}\n" if self._name else f"{text}\n")
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def event(self, kind: str, data: dict[str, Any], of_all: bool = False) -> None:
         """An event of the ledger, for programs."""
         if self.style == "json":
-            about = {"campaign": self._name} if self._name else {}
+            about = {"campaign": self._name} if self._name and not of_all else {}
             sys.stdout.write(json.dumps({"event": kind, **about, **data}) + "\n")
             sys.stdout.flush()
 
-    def result(self, text: str, data: dict[str, Any]) -> None:
-        """What the command was for: shown in each style."""
+    def result(self, text: str, data: dict[str, Any], of_all: bool = False) -> None:
+        """What the command was for: shown in each style; `of_all` where it is not of one of several campaigns."""
         if self.style == "json":
-            self.event("result", data)
+            self.event("result", data, of_all)
         else:
             self.console.print(text)
 

@@ -31,7 +31,7 @@ def run_together(
         The exit code of each.
 
     Raises:
-        KeyboardInterrupt: The user stopped them, and each said so.
+        KeyboardInterrupt: The user stopped them; each has said so, but for those that were too busy to.
     """
     _import_all(campaigns)
     codes = [UNEXPECTED] * len(campaigns)
@@ -66,8 +66,8 @@ def run_together(
 def _wait(ended: Sequence[threading.Event], seconds: float) -> None:
     until = time.monotonic() + seconds
     for each in ended:
-        while not each.wait(POLL) and time.monotonic() < until:
-            pass
+        while not each.is_set() and time.monotonic() < until:
+            each.wait(POLL)
 
 
 def _import_all(campaigns: Sequence[Campaign]) -> None:

@@ -22,6 +22,8 @@ from agent.seal import broken_seals
 from agent.workspace import NOTES
 
 TOLERANCE = 1e-4
+# How long scoring one SAE again may take.
+SECONDS = 3600.0
 # What an event must have to be of use here.
 _NEEDED = {"sealed": ("folder", "files"), "scored": ("run", "sae"), "started": ("settings", "commit")}
 
@@ -189,12 +191,17 @@ def _named_weights(path: Path) -> str:
 
 def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
-    from agent.execute.local import run, tail
+    from agent.execute.jail.spec import Limits
+    from agent.execute.local import tail
+    from agent.execute.sandbox import choose_sandbox, contain, gpus
     from agent.execute.surroundings import lab_command
     from agent.keys import child_environment
     from lab.cache import root
 
     started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})
+    sandbox = choose_sandbox(started["settings"].get("sandbox", True))
+    profile = Path(started["settings"].get("profile", ""))
+    readable = [profile] if profile.is_file() else []
     names = [name for name in records.sealed if (folder / name / "sae").is_dir()]
     said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="sae-verify-") as scratch:
@@ -209,7 +216,17 @@ def _rescored(folder: Path, records: Records) -> list[str]:
                     arguments += [f"--{option}", value]
             env = child_environment({"SAE_LAB_CACHE": str(root()), "OMP_WAIT_POLICY": "PASSIVE"})
             log = Path(scratch) / f"{copy.name}.log"
-            result = run(lab_command("lab.evaluate", *arguments), cwd=copy, env=env, log=log, seconds=3600)
+            result = contain(
+                sandbox,
+                lab_command("lab.evaluate", *arguments),
+                cwd=copy,
+                env=env,
+                log=log,
+                limits=Limits(SECONDS),
+                readable=readable,
+                writable=[copy, root()],
+                devices=gpus(),
+            )
             if not result.ok:
                 said.append(f"{name}: it can't be scored again: {(tail(log).splitlines() or ['no output'])[-1]}")
                 continue

@@ -123,7 +123,7 @@ class Workspace:
                 file = stack.enter_context((self.path / LOCK).open("a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.truncate(0)
-                os.write(file.fileno(), str(os.getpid()).encode())
+                os.write(file.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
             except BlockingIOError as error:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from lab.progress import Progress
 ROOT_VARIABLE = "SAE_LAB_CACHE"
 _KEY_FILE = "key.json"
 _USED_FILE = ".used"
+_PATIENCE = 0.5
 _RESERVE_BYTES = 64 * 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 Build = Callable[[Path], None]
+Waiting = Callable[[], None]
 
 
 def root() -> Path:
@@ -61,7 +63,9 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def entry(kind: str, key: Mapping[str, Any], build: Build, *, needs_bytes: int = 0) -> Path:
+def entry(
+    kind: str, key: Mapping[str, Any], build: Build, *, needs_bytes: int = 0, waiting: Waiting | None = None
+) -> Path:
     """The folder of one cached thing; it is built first where it is not there.
 
     One process builds while others wait at a file lock. The folder is filled under another name, flushed to disk and
@@ -72,6 +76,7 @@ def entry(kind: str, key: Mapping[str, Any], build: Build, *, needs_bytes: int =
         key: everything the content depends on; kept beside it as key.json.
         build: fills the empty folder it is given.
         needs_bytes: about how much room the build takes; checked before it starts.
+        waiting: called twice a second while another builds it, in place of showing that; what it raises ends the wait.
 
     Returns:
         The folder, whole. Treat it as read-only.
@@ -86,7 +91,7 @@ def entry(kind: str, key: Mapping[str, Any], build: Build, *, needs_bytes: int =
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with _alone(folder, waiting):
             if not _whole(folder):
                 _make(folder, key, build, needs_bytes)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -183,14 +188,22 @@ def _make(folder: Path, key: Mapping[str, Any], build: Build, needs_bytes: int) 
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, waiting: Waiting | None = None) -> Iterator[None]:
     """Hold the folder's lock; while another process has it, say so."""
     lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
-        with Progress(f"waiting for another process that makes the {folder.parent.name} cache"):
-            lock.acquire()
+    with ExitStack() as shown:
+        told = False
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                if waiting is not None:
+                    waiting()
+                elif not told:
+                    shown.enter_context(
+                        Progress(f"waiting for another process that makes the {folder.parent.name} cache")
+                    )
+                    told = True
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ they are made they lie in `run_0/making/`, and each seed is an event of its own,
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from agent.execute.kept import (
 from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
+from agent.files import write_atomically
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
 from agent.seal import hashes, unchanged
@@ -161,15 +163,24 @@ def _kept_or_made(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what:
         wrong = damage(folder, recipe, now["facts"]["evals"]) if whole else "its key.json is missing"
         if not wrong:
             return folder, now
-        kept = set_aside(folder)
-        campaign.screen.say(f"  {what}: the kept one is damaged ({wrong}); it is set aside as {kept} and made again")
+        with suppress(FileNotFoundError):  # another campaign has just done so
+            kept = set_aside(folder)
+            campaign.screen.say(
+                f"  {what}: the kept one is damaged ({wrong}); it is set aside as {kept} and made again"
+            )
     if other := other_conditions(recipe, now):
         path, under = other
         if campaign.settings.stale_ok and not damage(path, recipe, None):
             return path, under
         changes = ", ".join(differences(under, now))
         campaign.screen.say(f"  {what}: the kept one is stale and stays as it is; changed since: {changes}")
-    return cache.entry(KIND, recipe.key(now), lambda part: _make(campaign, now, recipe, what, part)), now
+    made = cache.entry(
+        KIND,
+        recipe.key(now),
+        lambda part: _make(campaign, now, recipe, what, part),
+        waiting=campaign.waiting(what),
+    )
+    return made, now
 
 
 def _cached(recipe: Recipe, now: dict[str, Any]) -> Path:
@@ -201,7 +212,8 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
         return target
     code = home / "code"
     code.mkdir(exist_ok=True)
-    (code / EXPERIMENT).write_text(campaign.workspace.at(campaign.state.template, EXPERIMENT), encoding="utf-8")
+    # Whole at each moment: a job that is found again may be reading it.
+    write_atomically(code / EXPERIMENT, campaign.workspace.at(campaign.state.template, EXPERIMENT))
     one = f"{what}, seed {recipe.seeds.index(seed) + 1} of {len(recipe.seeds)}"
     log = _log(campaign.workspace.run_dir(0) / "logs", what, f"seed{seed}")
     result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)

@@ -72,11 +72,17 @@ def executor_of(settings: "Settings") -> Executor:
     return cluster((settings.slurm or SlurmSettings()).poll_seconds)
 
 
-def places(campaigns: Sequence["Campaign"]) -> int:
-    """How many campaigns go on at a time where the user does not say: one for each run's GPUs, one without GPUs."""
+def places(all_settings: Sequence["Settings"]) -> int:
+    """How many campaigns go on at a time where the user does not say: one for each run's GPUs, one without GPUs.
+
+    Args:
+        all_settings: The settings of each; those whose runs are on a cluster only wait here.
+    """
+    if all(settings.executor == "slurm" for settings in all_settings):
+        return len(all_settings)
     gpus = len(Gpus.of_this_machine().names)
-    wanted = max(1, *(campaign.settings.gpus for campaign in campaigns))
-    return max(1, min(len(campaigns), gpus // wanted))
+    wanted = max(settings.gpus for settings in all_settings)
+    return max(1, min(len(all_settings), gpus // wanted))
 
 
 def share_cores(jobs: int) -> None:

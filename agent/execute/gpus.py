@@ -47,7 +47,7 @@ class Gpus:
 
     @contextmanager
     def lease(self, count: int, tick: Callable[[], None]) -> Iterator[str | None]:
-        """Hold GPUs that nobody else holds; who asked first is served first.
+        """Hold GPUs that nobody else holds; who wants several is not passed by those who want fewer.
 
         Args:
             count: How many.

@@ -174,7 +174,11 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
         made = {"weights": found.weights, "settings": found.settings}
         (folder / "smoked.json").write_text(json.dumps(made), encoding="utf-8")
 
-    smoked: dict[str, Any] = json.loads((entry("smoke", key, build) / "smoked.json").read_text(encoding="utf-8"))
+    smoked: dict[str, Any] = json.loads(
+        (entry("smoke", key, build, waiting=campaign.waiting("smoke run of the template")) / "smoked.json").read_text(
+            encoding="utf-8"
+        )
+    )
     return smoked
 
 

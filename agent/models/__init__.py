@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -129,6 +129,7 @@ def make_model(
     root: Path | None = None,
     environ: Mapping[str, str] | None = None,
     settings: ModelSettings | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Model:
     """Make the model that `--model` names.
 
@@ -142,6 +143,7 @@ def make_model(
         root: the folder with `.env`; the working directory when None.
         environ: where keys are looked for, in place of the environment and `.env`.
         settings: patience with a faulty server; from the environment when None.
+        check: called before each real call that is recorded; raises when the user wants to stop.
 
     Returns:
         the model; with a transcript it is a `Recorded` one.
@@ -165,7 +167,7 @@ def make_model(
     if record is None:
         return model
     in_order = choice.provider == "replay"
-    return Recorded(model, record, purse=purse or Purse(budget, [record]), start=start, in_order=in_order)
+    return Recorded(model, record, purse=purse or Purse(budget, [record]), start=start, in_order=in_order, check=check)
 
 
 def _client(choice: Choice, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel | OpenAIModel:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agent.errors import AgentError
 from agent.models.base import BudgetExceeded
 from agent.models.transcript import Spent, Transcript
+
+_POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,22 @@ class Purse:
         self._ended = threading.Condition()
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Around a call: it begins once the budget has room for it.
+
+        Args:
+            check: called before the call and while it waits; raises when the user wants to stop, so that none is paid.
 
         Raises:
             BudgetExceeded: a limit is reached.
         """
         with self._ended:
             while True:
+                check()
                 self.budget.check(self._spent)
                 if not self._under_way or not self.budget.limited or self._has_room():
                     break
-                self._ended.wait()
+                self._ended.wait(_POLL)
             self._under_way += 1
         try:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ class Recorded:
         purse: Purse | None = None,
         start: int | None = None,
         in_order: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Take up the transcript where it stands.
 
@@ -31,6 +33,7 @@ class Recorded:
             purse: asked before each real call, and told after it; no limit when None.
             start: the number of the last line whose reply the campaign's finished turns have used (`Reply.call`).
             in_order: answer with the lines after `start` whatever is asked, as a script would; needs `start`.
+            check: called before each real call; raises when the user wants to stop.
         """
         self.model = model
         self.transcript = transcript
@@ -38,6 +41,7 @@ class Recorded:
         answered = (line for line in transcript.lines() if isinstance(line.get("reply"), str))
         self._pending = [line for line in answered if int(line.get("n") or 0) > (start or 0)]
         self._in_order = in_order and start is not None
+        self._check = check
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class Recorded:
         if line is not None:
             return replace(reply_from(line), recorded=True)
         self.transcript.check_room()
-        with self._purse.call():
+        with self._purse.call(self._check):
             try:
                 reply = self.model.ask(request)
             except CallFailed as failure:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-GRACE = 3.0
+GRACE = 10.0
 FILLER = "filler"
 MOMENTS = {
     "subprocess.Popen": "start",
@@ -112,8 +112,7 @@ def main() -> None:
     from agent.execute.jail.linux import PR_SET_CHILD_SUBREAPER, prctl
 
     for name in MODULES:
-        with suppress(ImportError):
-            importlib.import_module(name)
+        importlib.import_module(name)
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a launcher leaves running becomes a child of this process
     for line in sys.stdin:
         sys.stdout.write(json.dumps(asdict(_live(Life(**json.loads(line))))) + "\n")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -121,16 +123,17 @@ def test_the_lock_names_a_living_holder_and_is_free_once_that_is_killed(workspac
     command = [sys.executable, "-c", code, str(workspace.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(AgentError, match=f"in use by process {holder.pid};"), workspace.lock():
+        who = f"process {holder.pid} on {os.uname().nodename}"
+        with pytest.raises(AgentError, match=f"in use by {who};"), workspace.lock():
             pass
         said = launch("--resume", workspace.path)
         assert said.returncode == 2
         assert said.stderr.strip().splitlines() == [
-            f"error: {workspace.path} is in use by process {holder.pid}; wait for it or stop it"
+            f"error: {workspace.path} is in use by {who}; wait for it or stop it"
         ]
         holder.send_signal(signal.SIGKILL)
     with workspace.lock():
-        assert (workspace.path / ".lock").read_text() == str(os.getpid())
+        assert (workspace.path / ".lock").read_text() == f"{os.getpid()} on {os.uname().nodename}"
 
 
 def test_what_another_launcher_wrote_before_it_let_go_is_not_overwritten(workspace):
@@ -184,13 +187,24 @@ class Here:
         self.said.append(text)
 
 
+@contextmanager
+def git_at_work(workspace):
+    """A git that waits for its input."""
+    command = ["git", "hash-object", "--stdin"]
+    with subprocess.Popen(command, cwd=workspace.path, stdin=subprocess.PIPE) as busy:
+        while Path(f"/proc/{busy.pid}/comm").read_text() != "git\n":
+            time.sleep(0.01)
+        yield busy
+        busy.stdin.close()
+
+
 def test_locks_of_a_git_that_was_killed_are_removed_and_those_of_one_at_work_are_waited_for(workspace):
     git = workspace.path / ".git"
     (git / "index.lock").write_text("")
     (git / "refs" / "heads" / "main.lock").write_text("")
     here = Here(workspace)
-    # A git that goes on for a moment after its launcher: it waits for its input.
-    with subprocess.Popen(["git", "hash-object", "--stdin"], cwd=workspace.path, stdin=subprocess.PIPE) as busy:
+    # A git that goes on for a moment after its launcher.
+    with git_at_work(workspace) as busy:
         end = threading.Timer(0.5, busy.stdin.close)
         end.start()
         recover(here)
@@ -200,6 +214,15 @@ def test_locks_of_a_git_that_was_killed_are_removed_and_those_of_one_at_work_are
     (workspace.path / EXPERIMENT).write_text("x = 1\n")
     workspace.commit("works again")
     assert subjects(workspace.path)[0] == "works again"
+
+
+def test_a_git_that_goes_on_keeps_its_lock(workspace, monkeypatch):
+    monkeypatch.setattr("agent.recovery.PATIENCE", 0.2)
+    lock = workspace.path / ".git" / "index.lock"
+    lock.write_text("")
+    with git_at_work(workspace), pytest.raises(AgentError, match=r"a git is at work in .* and holds index\.lock"):
+        recover(Here(workspace))
+    assert lock.exists()
 
 
 def test_half_made_folders_go_when_their_maker_is_dead(tmp_path, workspace):

@@ -11,7 +11,7 @@ from agent.history import read_state
 from agent.ledger import Ledger
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
-SETTINGS = ["--profile", TINY, "--max-runs", 1, "--confirm", 0, "--no-matched", "--json"]
+SETTINGS = ["--profile", TINY, "--max-runs", 1, "--confirm", 0, "--no-matched", "--evals", "core", "--json"]
 
 
 @pytest.fixture
@@ -76,33 +76,45 @@ def test_three_ideas_are_stopped_and_gone_on_with_together(prepared, ideas, tmp_
     assert [line["campaign"] for line in outcome["campaigns"]] == ["done", "done", "stopped by an error"]
     assert outcome["campaigns"][0]["best run"].startswith("run_1: core.explained_variance ")
     assert all("campaign" in json.loads(line) for line in done.stdout.splitlines()[:-1])
+    assert "campaign" not in outcome
     results = [json.loads((folders[name] / "run_1" / "results.json").read_text()) for name in ("first", "second")]
     assert results[0]["entries"]["core"]["metrics"] == results[1]["entries"]["core"]["metrics"]
     assert (runs / "index.html").is_file()
 
 
-def test_one_budget_is_for_all_also_when_one_goes_on_alone(prepared, ideas, tmp_path):
+def test_one_budget_is_for_all_also_when_they_are_resumed(prepared, ideas, tmp_path):
     """A scripted reply has no token counts, so a transcript written by hand says what was spent."""
     runs = tmp_path / "runs"
-    command = ["--idea", "first", "--idea", "second", "--model", "script", "--ideas", ideas, "--runs", runs, *SETTINGS]
+    (ideas / "fourth.json").write_text((ideas / "third.json").read_text().replace('"third"', '"fourth"'))
+    (ideas / "fourth.script.jsonl").write_text((ideas / "third.script.jsonl").read_text())
+    command = ["--idea", "third", "--idea", "fourth", "--model", "script", "--ideas", ideas, "--runs", runs, *SETTINGS]
     command += ["--budget-tokens", 100, "--device", "nonsense"]
     assert launch(*command).returncode == 2  # there is no such device, so nothing was asked yet
-    first, second = sorted(path for path in runs.iterdir() if path.is_dir())
+    folders = sorted(path for path in runs.iterdir() if path.is_dir())
     line = {"n": 1, "reply": "x", "tokens_in": 90, "tokens_out": 10, "dollars": 0.0}
-    (second / "transcript.jsonl").write_text(json.dumps(line) + "\n")
-    ledger = Ledger(first / "ledger.jsonl")
-    settings = {**read_state(ledger.events).settings.model_dump(mode="json"), "device": None}
-    ledger.append("settings", settings=settings)
-    done = launch("--resume", first)
-    assert done.returncode == 3, done.stderr
-    assert "the budget of 100 tokens is used up" in done.stderr
+    (folders[1] / "transcript.jsonl").write_text(json.dumps(line) + "\n")
+    for folder in folders:
+        ledger = Ledger(folder / "ledger.jsonl")
+        settings = {**read_state(ledger.events).settings.model_dump(mode="json"), "device": None}
+        ledger.append("settings", settings=settings)
+    alone = launch("--resume", folders[0])
+    assert alone.returncode == 3, alone.stderr
+    assert "the budget of 100 tokens is used up" in alone.stderr
+    both = ["--resume", folders[0], "--resume", folders[1], "--jobs", 2]
+    done = launch(*both)
+    assert done.returncode == 3
+    assert done.stderr.count("the budget of 100 tokens is used up") == 2
+    done = launch(*both, "--budget-tokens", 1000)
+    assert done.returncode == 2
+    assert done.stderr.count("is at its end: all 1 replies were given") == 2
 
 
 def test_wrong_calls_make_nothing(ideas, tmp_path):
     for arguments, said in [
-        (["--idea", "first", "--idea", "fourth"], "no idea 'fourth'"),
+        (["--idea", "first", "--idea", "fourth"], "fourth: no idea 'fourth'"),
         (["--idea", "first", "--resume", "x"], "not both"),
-        (["--idea", "first", "--jobs", "0"], "--jobs"),
+        (["--idea", "first", "--jobs", "0"], "give a whole number, 1 or more, not '0'"),
+        (["--idea", "first", "--jobs", "x"], "give a whole number, 1 or more, not 'x'"),
         (["--resume", "all"], "is left to go on with"),
     ]:
         done = launch(*arguments, "--ideas", ideas, "--runs", tmp_path / "runs", "--model", "script")

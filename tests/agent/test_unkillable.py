@@ -279,6 +279,8 @@ def check_repeats(place):
 
 def fates(dice, death, disk):
     """What befalls launchers: a kill at a moment, a kill after a time, a disk that is full from some moment on."""
+    if not os.path.ismount(disk):
+        log.warning("no small disk can be mounted here, so none is filled")
     moments, seconds = 2 * (30 + death.moments // PLANNED), 2 * (1.5 + death.seconds / PLANNED)
     while True:
         kind = dice.choices(("die", "after", "fill"), (5, 3, 2 if os.path.ismount(disk) else 0))[0]
