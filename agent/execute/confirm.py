@@ -13,6 +13,7 @@ from agent.execute.baselines import obtain
 from agent.execute.kept import Recipe, copy_seeds
 from agent.execute.local import tail
 from agent.execute.runs import FEEDBACK, evaluate, train
+from agent.files import write_atomically
 from agent.report.judged import best_run, confirmation_of, goal, headline_verdicts
 from agent.workspace import EXPERIMENT
 
@@ -68,9 +69,10 @@ def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
     home = campaign.confirm_dir(plan.run)
     code, folder = home / "code", home / f"run_{plan.run}_confirm_seed{seed}"
     code.mkdir(parents=True, exist_ok=True)
-    (code / EXPERIMENT).write_text(
-        campaign.workspace.at(campaign.attempt(plan.run).commit, EXPERIMENT), encoding="utf-8"
-    )
+    script, source = code / EXPERIMENT, campaign.workspace.at(campaign.attempt(plan.run).commit, EXPERIMENT)
+    # A job of an earlier launcher may be reading it.
+    if not script.is_file() or script.read_bytes() != source.encode():
+        write_atomically(script, source)
     what = f"confirming run {plan.run}, seed {plan.seeds.index(seed) + 1} of {len(plan.seeds)}"
     result = train(campaign, folder, code, seed, what, empty=True)
     failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from agent.errors import AgentError
-from agent.execute.jail.spec import Ended, Limits, Report, Spec
+from agent.execute.jail.spec import Ended, Limits, Report, Spec, Way
 from agent.files import write_atomically
 
 # A supervisor that was told to end has this many seconds.
@@ -37,6 +38,7 @@ class Result:
         memory: The most memory it was seen to hold, bytes.
         no_memory: Whether it was killed because no memory was left: the machine's, or what a cluster allowed its job.
         allowed: What a cluster allowed its job, bytes, where that was the end of it; 0 elsewhere.
+        way: What contained it: the way of `agent.execute.sandbox` that worked where it ran; "" where that is not known.
     """
 
     code: int
@@ -48,6 +50,7 @@ class Result:
     memory: int = 0
     no_memory: bool = False
     allowed: int = 0
+    way: Way | Literal[""] = ""
 
     @property
     def ok(self) -> bool:
@@ -119,7 +122,7 @@ def run(
     try:
         handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights and resume") from error
+        raise AgentError(f"cannot write {log}: {error.strerror}; fix the rights") from error
     try:
         spec = replace(box, command=list(command), cwd=str(cwd), env=dict(env), limits=limits, log=handle, stdin=stdin)
         report = _supervised(spec, tick)
@@ -129,9 +132,9 @@ def run(
     if report.ended == "start":
         raise AgentError(f"{command[0]} cannot be started: {report.problem}")
     if report.ended == "log":
-        raise AgentError(f"cannot write {log}: {report.problem}; free the space and resume")
+        raise AgentError(f"cannot write {log}: {report.problem}; free the space")
     fields = (report.ended, report.figure, limits, report.memory, report.no_memory)
-    return Result(report.code, report.seconds, log, *fields)
+    return Result(report.code, report.seconds, log, *fields, way=box.way)
 
 
 def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
@@ -165,9 +168,7 @@ def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
         told = process.stdout.read()
         process.stdout.close()
     if not told:
-        raise AgentError(
-            f"the supervisor of {spec.command[0]} ended with {process.returncode} and said nothing; resume"
-        )
+        raise AgentError(f"the supervisor of {spec.command[0]} ended with {process.returncode} and said nothing")
     return Report.load(told)
 
 

@@ -57,8 +57,9 @@ class Order:
 
     @property
     def identity(self) -> str:
-        """A hash of what it does and where, by which an order that is under way is known again."""
-        told = [self.label, self.command, str(self.cwd), str(self.log), *map(str, self.writable)]
+        """A hash of what it does, where and for how long, by which an order that is under way is known again."""
+        told: list[object] = [self.label, self.command, str(self.cwd), str(self.log), *map(str, self.writable)]
+        told += [self.limits.seconds, self.env.get("SAE_LAB_SEED"), self.env.get("SAE_LAB_SETTINGS")]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def on(self, visible: str | None) -> "Order":

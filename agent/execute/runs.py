@@ -53,7 +53,8 @@ def execute(campaign: Campaign, this: Run) -> None:
         idle = idle_parts(campaign, this, lines) if later else []
         lines.unlink(missing_ok=True)
         files = hashes(folder)
-        campaign.record("ran", run=this.number, seconds=round(result.seconds, 2), idle=idle, files=files)
+        seconds, way = round(result.seconds, 2), result.way
+        campaign.record("ran", run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way)
 
 
 def train(
@@ -144,6 +145,7 @@ def score(campaign: Campaign, this: Run) -> None:
         "scored",
         run=this.number,
         seconds=round(result.seconds, 2),
+        sandbox=result.way,
         sae=scored.weights,
         against=comparison.baseline.name,
         verdicts=headline_verdicts(comparison),
@@ -210,7 +212,7 @@ def on_disk(campaign: Campaign, result: Result, folders: list[Path], what: str) 
     if disk.free < min(ROOM, disk.total / 4):
         raise AgentError(
             f"{what} failed with {disk.free / 1e6:.0f} MB left on the disk of {campaign.workspace.path}: "
-            "free some space and resume"
+            "free some space"
         )
     return result
 

@@ -1,7 +1,8 @@
 """Sends orders to a Slurm cluster and waits for them; a launcher that died finds its jobs again by their ids.
 
 What is known of a job is in the campaign's ledger (`submitted`, `requeued`) and in the folder `jobs` of its workspace,
-where the job leaves its result. Only the launcher queues a job again, so nothing runs twice at a time.
+where the job leaves its result. Only the launcher queues a job again, once Slurm says that the one before has ended;
+`docs/scale.md` tells in which cases two may run at a time all the same.
 """
 
 import functools
@@ -21,10 +22,11 @@ from rich.markup import escape
 from agent.errors import AgentError
 from agent.execute.local import Result
 from agent.execute.order import Order
-from agent.execute.slurm_job import Job, submit
+from agent.execute.slurm_job import Job, asked, submit
 from agent.execute.slurm_outcome import LOST, End, failure, judge, refused, too_often, why
 from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Queue, Unanswered, cancel
 from agent.execute.slurm_settings import SlurmSettings
+from agent.files import write_atomically
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 Tick = Callable[[], None]
 PAUSE = 0.5
 _TRIES = 4
+_making = threading.Lock()
 # Of what sbatch says when it is not the job that is wrong.
 _PASSING = re.compile(
     r"contact|timed? ?out|temporar|connect|communicat|not responding|unable to accept|did not end|zero bytes", re.I
@@ -58,11 +61,24 @@ class Slurm:
         self._looked: set[Path] = set()
         self._submitted: set[str] = set()
         self._submitting = threading.Lock()
+        self._set_up: dict[str, threading.Lock] = {}
 
     def run(self, campaign: "Campaign", order: Order, tick: Tick) -> Result:
         """See `agent.execute.executor.Executor.run`."""
+        if not order.open:
+            return self._run(campaign, order, tick)
+        # The set-ups of a profile make the same things: all but one would hold a GPU while they wait for the cache.
+        turn = self._set_up.setdefault(str(campaign.profile.path), threading.Lock())
+        while not turn.acquire(timeout=PAUSE):
+            tick()
+        try:
+            return self._run(campaign, order, tick)
+        finally:
+            turn.release()
+
+    def _run(self, campaign: "Campaign", order: Order, tick: Tick) -> Result:
         settings = campaign.settings.slurm or SlurmSettings()
-        job = self._known(campaign, order, tick)
+        job = self._known(campaign, order, settings, tick)
         count = 0
         while True:
             job = job or self._submit(campaign, order, settings, tick)
@@ -91,22 +107,34 @@ class Slurm:
     def forget(self, campaign: "Campaign") -> None:
         """See `agent.execute.executor.Executor.forget`."""
         with _answering():
-            self._end(campaign, set(), _nothing)
+            self._end(campaign, set(), lambda: None)
 
-    def _known(self, campaign: "Campaign", order: Order, tick: Tick) -> Job | None:
-        """The job of an order that an earlier launcher submitted; what else it left in the queue is cancelled."""
+    def _known(self, campaign: "Campaign", order: Order, settings: SlurmSettings, tick: Tick) -> Job | None:
+        """The job of an order that an earlier launcher submitted; what else it left in the queue is cancelled.
+
+        One that has not begun, and that the cluster is asked for in another way by now, is no more it.
+        """
         jobs, entry, job = _jobs(campaign), campaign.state.jobs.get(order.label), None
         if entry and entry["folder"] in self._submitted:
             entry = None
         if entry and _is_here(campaign, entry) and entry["order"] == order.identity:
-            campaign.screen.say(f"  job {entry['job']} is found again ({order.label})")
-            job = Job(entry["job"], Path(entry["folder"]), time.monotonic(), found=True)
+            anew = entry.get("asked") != asked(order, settings, _usual_memory(campaign))
+            if anew and self._pends(entry["job"], _mark(jobs)):
+                campaign.screen.say(f"  job {entry['job']} ({order.label}) has not begun, and was asked for otherwise")
+            else:
+                campaign.screen.say(f"  job {entry['job']} is found again ({order.label})")
+                job = Job(entry["job"], Path(entry["folder"]), time.monotonic(), found=True)
         if (entry and not job) or (jobs not in self._looked and jobs.is_dir()):
             spared = _recorded(campaign)
             with _answering():
                 self._end(campaign, spared if job or not entry else spared - {entry["job"]}, tick)
         self._looked.add(jobs)
         return job
+
+    def _pends(self, job: str, mark: str) -> bool:
+        with _answering():
+            row = self.queue.rows(time.monotonic()).get(job)
+        return row is not None and row.state == "PENDING" and row.name.endswith(mark)
 
     def _end(self, campaign: "Campaign", spared: set[str], tick: Tick) -> None:
         """Cancel the jobs of a workspace, and wait until they have ended: two would write into the same folders.
@@ -135,7 +163,8 @@ class Slurm:
         jobs = _jobs(campaign)
         jobs.mkdir(exist_ok=True)
         # The folder ignores itself: it is no part of the campaign's history.
-        (jobs / ".gitignore").write_text("*\n", encoding="utf-8")
+        if not (ignored := jobs / ".gitignore").exists():
+            write_atomically(ignored, "*\n")
         folder = Path(tempfile.mkdtemp(prefix=re.sub(r"\W+", "_", order.label) + "_", dir=jobs))
         name = f"{campaign.idea.Name}: {order.label} {_mark(jobs)}"
         for number in range(1, _TRIES + 1):
@@ -143,7 +172,8 @@ class Slurm:
                 if number > 1:  # it may have taken the job, and only its answer was lost
                     self._end(campaign, _recorded(campaign), tick)
                 with self._submitting:
-                    job = submit(order, settings, name, folder, campaign.profile.limits.run_memory_gb * 1e9)
+                    tick()  # with many campaigns, a turn comes late
+                    job = submit(order, settings, name, folder, _usual_memory(campaign))
                 break
             except Unanswered as error:
                 if number == _TRIES or not _PASSING.search(str(error)):
@@ -152,7 +182,14 @@ class Slurm:
                 campaign.screen.say(f"  Slurm does not answer ({escape(str(error))}); trying again")
                 _pause(self.queue.every * 2**number, tick)
         self._submitted.add(str(folder))
-        campaign.record("submitted", label=order.label, job=job.number, folder=str(folder), order=order.identity)
+        campaign.record(
+            "submitted",
+            label=order.label,
+            job=job.number,
+            folder=str(folder),
+            order=order.identity,
+            asked=asked(order, settings, _usual_memory(campaign)),
+        )
         campaign.screen.say(f"  job {job.number} is submitted ({order.label})")
         return job
 
@@ -187,13 +224,32 @@ class Slurm:
             self.queue.unwatch(job.number)
 
 
-@functools.cache
 def cluster(poll_seconds: float) -> Slurm:
-    """The one executor of this process for the cluster."""
-    return Slurm(poll_seconds)
+    """The one executor of this process for the cluster, so that one question serves all its campaigns.
+
+    Args:
+        poll_seconds: How often it is asked for the states of all jobs; the smallest that anyone wants counts.
+
+    Raises:
+        AgentError: See `Slurm`; or it does not answer the first question.
+    """
+    with _making:
+        one = _of_this_process()
+        one.queue.every = min(one.queue.every, poll_seconds)
+        return one
 
 
-def _nothing() -> None: ...
+@functools.cache
+def _of_this_process() -> Slurm:
+    one = Slurm(float("inf"))
+    # Before anything is made that would wait for it.
+    try:
+        one.queue.rows(time.monotonic())
+    except Unanswered as error:
+        raise AgentError(
+            f"Slurm does not answer here ({error}): --executor slurm works on a login node of a cluster that is up"
+        ) from error
+    return one
 
 
 @contextmanager
@@ -201,7 +257,7 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except Unanswered as error:
-        raise AgentError(f"Slurm does not answer ({error}); resume when it does") from error
+        raise AgentError(f"Slurm does not answer ({error}): try again when it does") from error
 
 
 def _jobs(campaign: "Campaign") -> Path:
@@ -243,10 +299,15 @@ def _pause(seconds: float, tick: Tick) -> None:
     tick()
 
 
+def _usual_memory(campaign: "Campaign") -> float:
+    """What a run may hold, bytes."""
+    return campaign.profile.limits.run_memory_gb * 1e9
+
+
 def _out_of_memory(campaign: "Campaign", order: Order, settings: SlurmSettings, end: End) -> Result:
     order.log.parent.mkdir(parents=True, exist_ok=True)
     order.log.touch()
-    allowed = settings.memory_of(order, campaign.profile.limits.run_memory_gb * 1e9)
+    allowed = settings.memory_of(order, _usual_memory(campaign))
     return Result(
         -9,
         end.told.seconds if isinstance(end.told, Result) else end.seconds,

@@ -1,11 +1,13 @@
 """One job on a cluster: how submitit is told to submit an order, what is done on the node, and how it is read."""
 
+import hashlib
+import json
 import os
 import pickle
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -90,7 +92,8 @@ def submit(order: Order, settings: SlurmSettings, name: str, folder: Path, usual
     """
     executor = _Sbatch(folder)
     executor.update_parameters(**parameters(order, settings, name, usual_memory))
-    job = executor.submit(on_node, order)
+    # The sandbox opens the devices of as many GPUs as the job has, not as the campaign would have locally.
+    job = executor.submit(on_node, replace(order, gpus=settings.gpus_of(order)))
     return Job(job.job_id, folder, time.monotonic())
 
 
@@ -119,6 +122,12 @@ def parameters(order: Order, settings: SlurmSettings, name: str, usual_memory: f
             **{option: value for option, value in settings.extra.items() if value is not False},
         },
     }
+
+
+def asked(order: Order, settings: SlurmSettings, usual_memory: float) -> str:
+    """A hash of all that the cluster is asked for an order; see `submit`."""
+    told = json.dumps(parameters(order, settings, "", usual_memory), sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 class _Sbatch(SlurmExecutor):
@@ -165,10 +174,10 @@ def on_node(order: Order) -> Result | AgentError:
 
 
 def _at_home(order: Order, given: Mapping[str, str]) -> Order:
-    """The order with what a job was given on its node: GPUs, and as many threads as processors, not as the node has."""
+    """The order with what a job was given on its node: its GPUs, and as many threads as processors."""
     threads = {"OMP_NUM_THREADS": given["SLURM_CPUS_PER_TASK"]} if "SLURM_CPUS_PER_TASK" in given else {}
     kept = {name: value for name, value in order.env.items() if name not in _OF_THIS_MACHINE}
-    return replace(order, env={**threads, **kept}).on(given.get(VISIBLE))
+    return replace(order, env={**threads, **kept}).on(given.get(VISIBLE) if order.gpus else "")
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -176,9 +185,3 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _pass_over(number: int, frame: FrameType | None) -> None: ...
-
-
-def last_line(text: str) -> str:
-    """The last line that says something."""
-    lines: Sequence[str] = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it printed nothing"

@@ -7,8 +7,8 @@ from typing import Literal
 from agent.errors import AgentError
 from agent.execute.local import Result
 from agent.execute.order import Order
-from agent.execute.slurm_job import Job, last_line
-from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Unanswered
+from agent.execute.slurm_job import Job
+from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Unanswered, last_line
 from agent.execute.slurm_settings import SlurmSettings
 
 Verdict = Literal["result", "again", "memory", "cancelled", "error"]
@@ -93,20 +93,22 @@ def too_often(job: Job, order: Order, settings: SlurmSettings, end: End, count: 
     figure = f" ({limit}{' min' if isinstance(limit, int) else ''})" if end.state == "TIMEOUT" else ""
     advice = _ADVICE.get(end.state, "ask who runs the cluster")
     jobs = f"the last of {count} jobs" if count > 1 else "and is not queued again"
-    return f"job {job.number} ({order.label}) {why(end)}{figure}, {jobs}: {advice}; then resume"
+    return f"job {job.number} ({order.label}) {why(end)}{figure}, {jobs}: {advice}"
 
 
 def failure(job: Job, order: Order, end: End, verdict: Verdict, printed: str) -> AgentError:
     """The error for a job that gave no result and is not to be queued again: its order's own, where it left one."""
     if verdict == "cancelled":
-        return AgentError(f"job {job.number} ({order.label}) was cancelled; resume to submit it again")
+        return AgentError(
+            f"job {job.number} ({order.label}) was cancelled; it is submitted again once the campaign goes on"
+        )
     if isinstance(end.told, AgentError):
         return end.told
-    said = last_line(end.told if isinstance(end.told, str) else printed)
+    said = last_line(end.told if isinstance(end.told, str) else printed) or "it printed nothing"
     return AgentError(f"job {job.number} ({order.label}) failed on the cluster: {said}; its output is in {job.log}")
 
 
 def refused(order: Order, error: Unanswered) -> str:
     """What to say, and to do, when sbatch takes no job."""
     hint = " (for a cluster without GPUs: gpus = 0)" if order.gpus and _GPU.search(str(error)) else ""
-    return f"Slurm does not take the job ({order.label}): {error}{hint}; give other settings with --slurm, and resume"
+    return f"Slurm does not take the job ({order.label}): {error}{hint}; give other settings with --slurm"

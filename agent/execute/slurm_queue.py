@@ -191,9 +191,16 @@ def slurm(*command: str, text: str | None = None, env: dict[str, str] | None = N
     except subprocess.TimeoutExpired as error:
         raise Unanswered(f"{command[0]} did not end within {_PATIENCE:.0f} s") from error
     if done.returncode:
-        said = " ".join(done.stderr.split())[:300] or f"exit code {done.returncode}"
-        raise Unanswered(said.removeprefix(f"{command[0]}: ").removeprefix("error: "))
+        # What went wrong on the way stands before it.
+        said = last_line(done.stderr) or f"exit code {done.returncode}"
+        raise Unanswered(said.removeprefix(f"{command[0]}: ").removeprefix("error: ").removeprefix("fatal: "))
     return done.stdout
+
+
+def last_line(text: str) -> str:
+    """The last line that says something; "" where none does."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
 
 
 def _seconds(ran: str) -> int:

@@ -12,6 +12,7 @@ from agent.campaign import Campaign
 from agent.errors import AgentError
 from agent.execute.local import Result, tail
 from agent.execute.runs import train
+from agent.execute.slurm_settings import SlurmSettings
 from agent.files import sha256
 from agent.gates.changed import Region, never_ran
 from agent.state import Run
@@ -161,7 +162,7 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
         "given": given,
         "code": code,
         # The order of sums depends on them, and weights are compared bit for bit.
-        "threads": [os.environ.get("OMP_NUM_THREADS"), os.cpu_count()],
+        "threads": _threads(campaign),
     }
 
     def build(folder: Path) -> None:
@@ -179,6 +180,14 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
         )
     )
     return smoked
+
+
+def _threads(campaign: Campaign) -> list[Any]:
+    """What says how many threads a run gets: on a cluster not the login node's processors, but those of its job."""
+    wanted = os.environ.get("OMP_NUM_THREADS")
+    if campaign.settings.executor == "slurm":
+        return ["slurm", wanted, (campaign.settings.slurm or SlurmSettings()).cpus]
+    return [wanted, os.cpu_count()]
 
 
 def _read(report: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.campaign import Campaign
+from agent.errors import AgentError
 from agent.execute.jail.spec import Limits
 from agent.execute.order import Order
 from agent.execute.slurm import Slurm
 from agent.execute.slurm_queue import cancel
 from agent.execute.slurm_settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
-from agent.interrupt import Interrupt
+from agent.interrupt import INTERRUPTED, Interrupt
 from agent.screen import Screen
 from agent.settings import Settings
 from agent.together import run_together
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; those of the process when None.
 
     Returns:
-        0 when all runs were under way at a time, 2 where there is no Slurm.
+        0 when each count of runs was under way at a time, 1 when one was not, 2 where there is no Slurm.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--under-way", type=int, nargs="*", default=[100, 1000], metavar="N", help="how many runs")
@@ -52,15 +54,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which("sbatch") is None:
         sys.stderr.write("error: no Slurm here: sbatch is not on the PATH\n")
         return 2
-    if options.alone:
-        rows = [measure(count, options.seconds, options.poll) for count in options.under_way]
-    else:
-        rows = [_apart(count, options) for count in options.under_way]
+    Interrupt().listen()
+    try:
+        if options.alone:
+            found = [measure(count, options.seconds, options.poll) for count in options.under_way]
+        else:
+            found = [_apart(count, options) for count in options.under_way]
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by the user; no job is left\n")
+        return INTERRUPTED
+    rows = [row for row in found if row]
     sys.stdout.write(json.dumps(rows) + "\n" if options.json else table(rows))
-    return 0
+    reached = [row["under_way"] for row in rows if row["running"] + row["pending"] == row["under_way"]]
+    return 0 if reached == options.under_way else 1
 
 
-def measure(count: int, seconds: float, poll: float) -> dict[str, Any]:
+def measure(count: int, seconds: float, poll: float) -> dict[str, Any] | None:
     """Have a launcher wait for sleeping runs, and look at it.
 
     Args:
@@ -69,8 +78,12 @@ def measure(count: int, seconds: float, poll: float) -> dict[str, Any]:
         poll: Seconds between two questions to the cluster.
 
     Returns:
-        `under_way`, `submit_seconds`, `memory_mb`, `idle_mb` (resident, with the runs and before them), `cpu_percent`
-        of a core, `asked_a_minute` of the cluster.
+        `under_way`, how many of them were `running` and `pending` for the cluster, `submit_seconds`, `memory_mb`,
+        `idle_mb` (resident, with the runs and before them), `cpu_percent` of a core, `asked_a_minute` of the cluster.
+        None when a run ended before that was known.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it. No job is left, however this ends.
     """
     cluster = Slurm(poll)
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
@@ -79,15 +92,22 @@ def measure(count: int, seconds: float, poll: float) -> dict[str, Any]:
         interrupt, told = Interrupt(), list[dict[str, Any]]()
         watcher = threading.Thread(target=_watch, args=(campaigns, cluster, seconds, began, interrupt, told))
         watcher.start()
-        run_together(campaigns, count, lambda campaign: _wait(campaign, interrupt), interrupt)
-        watcher.join()
-        cancel([entry["job"] for campaign in campaigns for entry in campaign.state.jobs.values()])
-    return {"under_way": count, "idle_mb": round(idle / 1e6, 1), **told[0]}
+        interrupt.listen()
+        try:
+            run_together(campaigns, count, lambda campaign: _wait(campaign, interrupt), interrupt)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # what follows is short, and else jobs would be left
+            interrupt.wish()
+            watcher.join()
+            _cancel(_jobs_of(campaigns), cluster)
+            interrupt.listen()
+    return {"under_way": count, "idle_mb": round(idle / 1e6, 1), **told[0]} if told else None
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows for people."""
-    names = list(rows[0])
+    names = list(rows[0]) if rows else []
     lines = [names, *([str(row[name]) for name in names] for row in rows)]
     return "".join("  ".join(cell.rjust(14) for cell in line) + "\n" for line in lines)
 
@@ -100,21 +120,24 @@ def _watch(
     interrupt: Interrupt,
     told: list[dict[str, Any]],
 ) -> None:
-    while not all(campaign.state.jobs for campaign in campaigns):
-        time.sleep(1)
-    submitted = time.monotonic() - began
-    calls, cpu, start = cluster.queue.calls, time.process_time(), time.monotonic()
-    time.sleep(seconds)
-    passed = time.monotonic() - start
-    told.append(
-        {
+    try:
+        while len(_jobs_of(campaigns)) < len(campaigns):
+            _sleep(1, interrupt)
+        submitted = time.monotonic() - began
+        calls, cpu, start = cluster.queue.calls, time.process_time(), time.monotonic()
+        _sleep(seconds, interrupt)
+        passed = time.monotonic() - start
+        figures = {
             "submit_seconds": round(submitted, 1),
             "memory_mb": round(_memory() / 1e6, 1),
             "cpu_percent": round(100 * (time.process_time() - cpu) / passed, 1),
             "asked_a_minute": round(60 * (cluster.queue.calls - calls) / passed, 1),
         }
-    )
-    interrupt.wish()
+        told.append({**_states(_jobs_of(campaigns), cluster), **figures})
+    except KeyboardInterrupt:  # whoever wished it says why
+        return
+    finally:
+        interrupt.wish()
 
 
 def _wait(campaign: Campaign, interrupt: Interrupt) -> int:
@@ -123,10 +146,42 @@ def _wait(campaign: Campaign, interrupt: Interrupt) -> int:
     command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
     order = Order("run 1: sleeping", command, place, {}, log, LIMIT, [], [folder], [folder])
     try:
-        campaign.executor.run(campaign, order, interrupt.check)
-    except KeyboardInterrupt:
-        return 0
-    raise AssertionError(f"a sleeping run ended; its output is in {log}")
+        result = campaign.executor.run(campaign, order, interrupt.check)
+        sys.stderr.write(f"error: a sleeping run ended ({result.reason(LIMIT.seconds or 0)})\n")
+    except AgentError as error:
+        sys.stderr.write(f"error: {error}\n")
+    finally:
+        # Without it there will never be so many: the others need not go on.
+        interrupt.wish()
+    return 1
+
+
+def _jobs_of(campaigns: list[Campaign]) -> set[str]:
+    return {entry["job"] for campaign in campaigns for entry in campaign.state.jobs.values()}
+
+
+def _states(jobs: set[str], cluster: Slurm) -> dict[str, int]:
+    """How many of the jobs run, and how many pend."""
+    states = [row.state for job, row in cluster.queue.rows(time.monotonic()).items() if job in jobs]
+    return {"running": states.count("RUNNING"), "pending": states.count("PENDING")}
+
+
+def _cancel(jobs: set[str], cluster: Slurm) -> None:
+    """Cancel jobs, and wait until they have ended: their folders are deleted next."""
+    while True:
+        rows = cluster.queue.rows(time.monotonic())
+        left = [job for job in jobs if job in rows and rows[job].under_way]
+        if not left:
+            return
+        cancel(left)
+        time.sleep(1)
+
+
+def _sleep(seconds: float, interrupt: Interrupt) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        interrupt.check()
+        time.sleep(min(1, left))
 
 
 def _campaign(runs: Path, number: int, cluster: Slurm, poll: float) -> Campaign:
@@ -145,12 +200,23 @@ def _memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
-def _apart(count: int, options: argparse.Namespace) -> dict[str, Any]:
+def _apart(count: int, options: argparse.Namespace) -> dict[str, Any] | None:
     command = [sys.executable, "-m", "bench.scale", "--alone", "--json", "--under-way", str(count)]
     command += ["--seconds", str(options.seconds), "--poll", str(options.poll)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    row: dict[str, Any] = json.loads(done.stdout)[0]
-    return row
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as alone:
+        try:
+            printed = alone.communicate()[0]
+        except KeyboardInterrupt:
+            alone.terminate()  # it cancels its jobs, and ends
+            raise
+    if alone.returncode not in (0, 1):
+        raise (
+            KeyboardInterrupt
+            if alone.returncode == INTERRUPTED
+            else subprocess.CalledProcessError(alone.returncode, command)
+        )
+    rows: list[dict[str, Any]] = json.loads(printed)
+    return rows[0] if rows else None
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ def test_a_run_on_a_full_disk_says_so_and_a_log_there_too(way, tmp_path):
         )
         assert not result.ok
         assert "No space left" in (tmp_path / "log.txt").read_text()
-        with pytest.raises(AgentError, match="No space left on device; free the space and resume"):
+        with pytest.raises(AgentError, match=r"No space left on device; free the space$"):
             go(way, tmp_path, "print('x' * 10**5)", log=small / "log.txt")
     finally:
         subprocess.run(["umount", small], check=True)

@@ -133,7 +133,7 @@ class Cluster:
         """End a daemon; the controller forgets its last jobs where it is not asked for it."""
         process = self._running.pop(name)
         process.send_signal(how)
-        process.wait(20)
+        process.wait(60)
 
     def stop(self) -> None:
         """Cancel every job, and end what was started."""
@@ -144,7 +144,7 @@ class Cluster:
             if process := self._running.pop(name, None):
                 process.send_signal(signal.SIGTERM)
                 try:
-                    process.wait(10)
+                    process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
@@ -233,7 +233,7 @@ def read(path: Path) -> str:
     return ""
 
 
-def wait_until(done: Callable[[], bool], problem: str = "it did not come", seconds: float = 60) -> None:
+def wait_until(done: Callable[[], bool], problem: str = "it did not come", seconds: float = 120) -> None:
     """Look ten times a second whether something has come.
 
     Raises:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,17 +76,32 @@ def notes(folder: Path) -> str:
     return re.sub(r"\d+(\.\d+)? (s|min)\b|git diff \w+ \w+", "", text)
 
 
+def test_a_cluster_that_does_not_answer_is_one_line_and_makes_nothing(tmp_path):
+    if shutil.which("sbatch") is None:
+        pytest.skip("Slurm is not installed")
+    (config := tmp_path / "slurm.conf").write_text(
+        "ClusterName=none\nSlurmctldHost=nobody(127.0.0.1)\nSlurmctldPort=9\n"
+    )
+    runs = tmp_path / "runs"
+    arguments = ["--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--executor", "slurm"]
+    done = launch(*arguments, env={**os.environ, "SLURM_CONF": str(config)})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Slurm does not answer here (")
+    assert done.stderr.count("\n") == 1
+    assert not runs.exists()
+
+
 def test_four_ideas_end_as_they_do_locally_also_when_the_launcher_is_killed(cluster, locally, tmp_path):
     file, there = tmp_path / "cluster.toml", tmp_path / "there"
     file.write_text('partition = "main"\npoll_seconds = 0.5\nmemory_gb = 4\ncpus = 1\n[extra]\ncomment = "a test"\n')
     arguments = [*locally.arguments, "--runs", there, "--executor", "slurm", "--slurm", file]
     trains = '"label": "run 1: training"'
     with started(arguments):
-        wait_until(lambda: any(trains in ledger.read_text() for ledger in there.glob("*/ledger.jsonl")), seconds=200)
+        wait_until(lambda: any(trains in ledger.read_text() for ledger in there.glob("*/ledger.jsonl")), seconds=400)
     done = launch("--resume", "all", "--runs", there, env=one_thread())
     assert done.returncode == 0, done.stderr
     assert re.search(r"job \d+ is found again \(run 1: training\)", done.stdout)
-    assert locally.process.wait(300) == 0
+    assert locally.process.wait(600) == 0
 
     for name in WEIGHTS:
         one, other = (next(place.glob(f"*_{name}")) for place in (locally.runs, there))

@@ -60,6 +60,7 @@ def test_what_is_not_given_follows_from_the_order(tmp_path):
     # The project's own code has no limit on memory of its own: what a run may hold is the measure.
     assert parameters(an_order(memory=None, gpus=0), SlurmSettings(), "name", 8e9)["mem"] == "11445M"
     assert parameters(an_order(gpus=0), SlurmSettings(gpus=2), "name", 8e9)["gpus_per_node"] is None
+    assert parameters(an_order(), SlurmSettings(gpus=0), "name", 8e9)["gpus_per_node"] is None
 
 
 def test_an_order_gets_what_its_job_was_given_and_nothing_of_the_login_node():
@@ -69,6 +70,14 @@ def test_an_order_gets_what_its_job_was_given_and_nothing_of_the_login_node():
     assert _at_home(order, given).env == {"KEPT": "1", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "0,1"}
     chosen = replace(order, env={"OMP_NUM_THREADS": "1"})
     assert _at_home(chosen, given).env["OMP_NUM_THREADS"] == "1"
+    assert _at_home(replace(order, gpus=0), given).env["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_an_order_is_another_with_another_limit_seed_or_settings():
+    order = an_order()
+    others = [an_order(seconds=60), *(replace(order, env={f"SAE_LAB_{name}": "1"}) for name in ("SEED", "SETTINGS"))]
+    assert len({one.identity for one in (order, *others)}) == 4
+    assert replace(order, env={"SAE_LAB_PROGRESS": "elsewhere"}).identity == order.identity
 
 
 def test_what_is_given_counts(tmp_path):
