@@ -36,7 +36,7 @@ demo: setup
 	@$(BIN)/python -m agent.writeup "$$(ls -td runs/*_hierarchical_orthogonal_sae | head -1)" --model script
 
 test: setup
-	@$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # A launcher killed 100 times, with the seed that KILL_SEED names.
 test-kills: setup
