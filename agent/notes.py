@@ -50,7 +50,8 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if commit:
         newest = state.runs[-1] if state.runs else None
         about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
-        campaign.workspace.commit_notes("figures" if state.figures else about)
+        closed = state.confirmation is not None and state.confirmation.closed
+        campaign.workspace.commit_notes("figures" if state.figures else "confirmation" if closed else about)
 
 
 def check_notes(campaign: Campaign) -> None:

@@ -54,7 +54,8 @@ SUBJECTS = [
     "Notes: Baselines",
     "run_1: A higher learning rate",
     *(["run_1 (attempt 2): A higher learning rate"] if WHOLE else []),
-    *["Notes: run_1: scored"] * (2 if WHOLE else 1),
+    "Notes: run_1: scored",
+    *(["Notes: confirmation"] if WHOLE else []),
     "Plots: A label",
     "Notes: figures",
 ]
