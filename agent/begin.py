@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
+from agent.base.screen import Screen, duration
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.executor import executor_of
 from agent.execute.sandbox import choose_sandbox
 from agent.execute.slurm_settings import SlurmSettings, load_slurm_settings
 from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
-from agent.screen import Screen, duration
 from agent.settings import Settings
 from agent.workspace import Workspace
 from lab.settings import Profile, load_profile

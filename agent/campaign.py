@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.base.screen import Screen
 from agent.gates.canonical import code_key
 from agent.history import read_state
 from agent.idea import Idea, parse_idea
 from agent.ledger import Event
 from agent.models.base import Model, Reply, Request
 from agent.report.results import Group, RunResult, Value, load_groups, load_result
-from agent.screen import Screen
 from agent.settings import Settings
 from agent.state import Attempt, State
 from agent.workspace import EXPERIMENT, Workspace

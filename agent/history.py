@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agent.base.errors import AgentError
 from agent.confirmation import Confirmation
-from agent.errors import AgentError
 from agent.ledger import Event
 from agent.reply import Prediction
 from agent.settings import Settings

@@ -12,10 +12,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.errors import AgentError
-from agent.files import write_atomically
-from agent.guard import guarded
-from agent.keys import scrub
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
+from agent.base.guard import guarded
+from agent.base.keys import scrub
 
 IDEAS = Path(__file__).resolve().parent.parent / "ideas"
 Text = Annotated[str, Field(min_length=1)]

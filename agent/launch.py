@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError
-from agent.guard import guarded
-from agent.interrupt import INTERRUPTED, Interrupt
+from agent.base.errors import AgentError
+from agent.base.guard import guarded
+from agent.base.interrupt import INTERRUPTED, Interrupt
 
 if TYPE_CHECKING:
+    from agent.base.screen import Screen
     from agent.begin import Checked
     from agent.campaign import Campaign
-    from agent.screen import Screen
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "all"
@@ -115,7 +115,7 @@ def _stopped_ones(arguments: argparse.Namespace) -> list[Path]:
 
 def _screens(arguments: argparse.Namespace, names: list[str], interrupt: "Interrupt") -> list["Screen"]:
     """What the user sees of each campaign; where there are several, each line says of which."""
-    from agent.screen import Screen, Style
+    from agent.base.screen import Screen, Style
 
     style: Style = "json" if arguments.json else "quiet" if arguments.quiet else "rich"
     return [Screen(style, interrupt.check, name if len(names) > 1 else "") for name in names]

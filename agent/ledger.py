@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.errors import AgentError
-from agent.files import flush_folder, sha256
+from agent.base.errors import AgentError
+from agent.base.files import flush_folder, sha256
 
 START = "0" * 64
 # The line of a commit that names how many events there were and the hash of the last (`Ledger.head`).

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
 from agent.campaign import Campaign
-from agent.errors import AgentError
-from agent.files import write_atomically
 from agent.prompt import render
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.compare import Comparison

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from agent.errors import AgentError
-from agent.guard import guarded
-from agent.interrupt import INTERRUPTED, Interrupt
+from agent.base.errors import AgentError
+from agent.base.guard import guarded
+from agent.base.interrupt import INTERRUPTED, Interrupt
 
 
 def main(argv: list[str] | None = None) -> int:

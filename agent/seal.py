@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.files import remove_unfinished
+from agent.base.files import remove_unfinished
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign

@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from agent.base.interrupt import INTERRUPTED, Interrupt
 from agent.campaign import Campaign
-from agent.interrupt import INTERRUPTED, Interrupt
 
 # So long may a campaign take to stop, in the middle of an answer of its model say, before it is left where it is.
 GRACE = 15.0

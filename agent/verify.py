@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.errors import AgentError
-from agent.files import sha256
-from agent.guard import guarded
+from agent.base.errors import AgentError
+from agent.base.files import sha256
+from agent.base.guard import guarded
 from agent.ledger import ANCHOR, START
 from agent.seal import broken_seals
 from agent.workspace import NOTES
@@ -191,11 +191,11 @@ def _named_weights(path: Path) -> str:
 
 def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
+    from agent.base.keys import child_environment
     from agent.execute.jail.spec import Limits
     from agent.execute.local import tail
     from agent.execute.sandbox import choose_sandbox, contain, gpus
     from agent.execute.surroundings import lab_command
-    from agent.keys import child_environment
     from lab.cache import root
 
     started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})

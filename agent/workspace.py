@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError
-from agent.files import flush_folder, write_atomically
+from agent.base.errors import AgentError
+from agent.base.files import flush_folder, write_atomically
 from agent.idea import Idea
 from agent.ledger import ANCHOR, Ledger
 

@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from agent.errors import AgentError
-from agent.guard import guarded
+from agent.base.errors import AgentError
+from agent.base.guard import guarded
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "templates" / "sae_experiment" / "latex" / "references.bib"
 

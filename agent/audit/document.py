@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.expressions import REFERENCE
 
 Form = Literal["tex", "md", "txt"]

@@ -17,8 +17,8 @@ def load_evidence(folder: Path) -> Evidence:
     Raises:
         AgentError: It is no campaign's folder, or a file in it is damaged.
     """
+    from agent.base.screen import Screen
     from agent.campaign import Campaign
-    from agent.screen import Screen
     from agent.workspace import Workspace
 
     return gather(Campaign(Workspace(folder), Screen("quiet"), folder))

@@ -10,7 +10,7 @@ from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
 from agent.audit.words import DROPPED, SUPPOSED
-from agent.syntax import parse
+from agent.base.syntax import parse
 
 # Methods that the field knows by name: a run that is said to use one has to hold the word.
 FIELD = {

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
 from agent.compact.check import problems_between, problems_of
 from agent.compact.forms import EXPECTED, Result, plain, result_of
 from agent.compact.read import find_results
-from agent.errors import AgentError
 
 __all__ = ["LONGEST", "compact_file", "compact_results", "compact_text"]
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.base.errors import AgentError
+from agent.base.guard import guarded
 from agent.compact import compact_file
-from agent.errors import AgentError
-from agent.guard import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agent.syntax import literal
+from agent.base.syntax import literal
 
 DEEPEST = 60
 _LONGEST_TITLE = 60

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.base.errors import AgentError
+from agent.base.guard import guarded
 from agent.edit import apply_reply
-from agent.errors import AgentError
-from agent.guard import guarded
 
 _EPILOG = """Exit status: 0 when everything asked for stands in the files, 1 when nothing was written and something was
 rejected, 2 for a wrong call."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.base.errors import AgentError
 from agent.edit.blocks import CUT_OFF, Parsed, parse, remarks
 from agent.edit.resolve import Resolved, Resolver, called
 from agent.edit.types import Block, BlockResult, Failure, Outcome
 from agent.edit.workspace import Workspace
-from agent.errors import AgentError
 
 if TYPE_CHECKING:
     from agent.edit.gate import Fault

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from agent.base.errors import AgentError
 from agent.edit.store import Change
 from agent.edit.text import read_source
-from agent.errors import AgentError
 
 SELECTED = "E9,F821,F823,F831,F406,F407,F63,F7"
 _TIMEOUT_SECONDS = 120

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import AgentError
-from agent.files import UNFINISHED, flush_folder
+from agent.base.errors import AgentError
+from agent.base.files import UNFINISHED, flush_folder
 
 _PIECE = 1 << 16
 

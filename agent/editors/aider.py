@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.base.errors import AgentError
+from agent.base.files import scratch_prefix
+from agent.base.keys import child_environment, scrub
 from agent.edit.gate import added_faults
 from agent.edit.store import Change, write_all
 from agent.edit.types import Outcome
 from agent.editors.bridge import MODEL_NAME, Bridge
-from agent.errors import AgentError
-from agent.files import scratch_prefix
-from agent.keys import child_environment, scrub
 from agent.models.base import Model, Reply
 
 COMMAND_VARIABLE = "SAE_AGENT_AIDER"

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.models.base import Model, Reply, Request
 
 MODEL_NAME = "campaign"

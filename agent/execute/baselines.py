@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.kept import (
     KIND,
     Recipe,
@@ -28,7 +29,6 @@ from agent.execute.kept import (
 from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
-from agent.files import write_atomically
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.report.results import load_result
 from agent.seal import hashes, unchanged

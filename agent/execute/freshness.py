@@ -1,7 +1,7 @@
 """Whether a campaign that is resumed may go on with the baselines it has."""
 
+from agent.base.errors import AgentError
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.baselines import go_on_stale, prepare, profile_recipe
 from agent.execute.kept import KIND, Recipe, conditions, copy_seeds, damage, differences
 from agent.state import Step, next_step

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 0.2

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
+from agent.base.files import sha256
 from agent.campaign import Campaign
-from agent.errors import AgentError
-from agent.files import sha256
 from agent.report.results import load_result
 from agent.workspace import EXPERIMENT
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
 from agent.execute.jail.spec import Ended, Limits, Report, Spec, Way
-from agent.files import write_atomically
 
 # A supervisor that was told to end has this many seconds.
 PATIENCE = 20.0

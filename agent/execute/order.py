@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.base.files import write_atomically
+from agent.base.keys import hub_token, scrub
 from agent.execute.gpus import VISIBLE
 from agent.execute.jail.spec import Limits
 from agent.execute.local import ROOT, Result, run
 from agent.execute.sandbox import choose_sandbox, contain, gpus, remove, tidy
-from agent.files import write_atomically
-from agent.keys import hub_token, scrub
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign

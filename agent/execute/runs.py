@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agent.base.errors import AgentError
+from agent.base.files import flush, remove_unfinished
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.local import Result, tail
 from agent.execute.order import run_contained
 from agent.execute.surroundings import environment, lab_command, progress_in
-from agent.files import flush, remove_unfinished
 from agent.gates.after import idle_parts, objections
 from agent.report.compare import best_comparison
 from agent.report.judged import headline_verdicts, wanted_k

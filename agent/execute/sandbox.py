@@ -19,11 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
+from agent.base.files import scratch_prefix
 from agent.execute.jail import landlock, seccomp
 from agent.execute.jail.spec import Limits, Spec, Way
 from agent.execute.local import Result, run
-from agent.files import scratch_prefix
 
 # Of the machine: programs, libraries, fonts, TeX, and what a GPU's driver looks up. No keys, no passwords, no home.
 _ETC = "alternatives fonts group ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf OpenCL passwd"

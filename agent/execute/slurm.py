@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
 from agent.execute.local import Result
 from agent.execute.order import Order
 from agent.execute.slurm_job import Job, asked, submit
 from agent.execute.slurm_outcome import LOST, End, failure, judge, refused, too_often, why
 from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Queue, Unanswered, cancel
 from agent.execute.slurm_settings import SlurmSettings
-from agent.files import write_atomically
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign

@@ -16,13 +16,13 @@ from typing import Any
 from submitit.core.utils import JobPaths
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
+from agent.base.keys import child_environment
 from agent.execute.gpus import VISIBLE
 from agent.execute.local import Result
 from agent.execute.order import Order, carry_out
 from agent.execute.slurm_queue import Unanswered, slurm
 from agent.execute.slurm_settings import SlurmSettings
-from agent.keys import child_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 # Beside the variables that any child process may have: where Slurm's commands find their cluster.

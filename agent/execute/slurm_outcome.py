@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.execute.local import Result
 from agent.execute.order import Order
 from agent.execute.slurm_job import Job

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 if TYPE_CHECKING:
     from agent.execute.order import Order

@@ -22,7 +22,7 @@ def environment(
     Returns:
         The whole environment.
     """
-    from agent.keys import child_environment
+    from agent.base.keys import child_environment
     from lab.cache import root
 
     extra = {

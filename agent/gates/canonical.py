@@ -12,9 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from agent.files import sha256
+from agent.base.files import sha256
+from agent.base.syntax import parse
 from agent.gates import scopes
-from agent.syntax import parse
 
 # Names that look others up, so that no definition can be called unused and no variable renamed.
 _INTROSPECTION = {

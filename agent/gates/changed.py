@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.syntax import parse
+from agent.base.syntax import parse
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)

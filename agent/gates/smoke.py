@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
+from agent.base.files import sha256
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.local import Result, tail
 from agent.execute.runs import train
 from agent.execute.slurm_settings import SlurmSettings
-from agent.files import sha256
 from agent.gates.changed import Region, never_ran
 from agent.state import Run
 from agent.workspace import EXPERIMENT, TEMPLATE

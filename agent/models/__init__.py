@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.errors import AgentError
-from agent.keys import child_environment, environment, remember_keys, scrub
+from agent.base.errors import AgentError
+from agent.base.keys import child_environment, environment, remember_keys, scrub
 from agent.models.anthropic import OWN_URL as ANTHROPIC_URL
 from agent.models.anthropic import AnthropicModel
 from agent.models.base import BudgetExceeded, CallFailed, ContextTooLong, Model, Reply, Request

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 Finish = Literal["stop", "length"]
 

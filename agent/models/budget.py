@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.models.base import BudgetExceeded
 from agent.models.transcript import Spent, Transcript
 

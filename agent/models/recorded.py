@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agent.keys import scrub
+from agent.base.keys import scrub
 from agent.models.base import CallFailed, Model, Reply, Request
 from agent.models.budget import Budget, Purse
 from agent.models.transcript import Transcript, reply_from, spent_on

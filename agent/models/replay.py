@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.models.base import Reply, Request
 from agent.models.transcript import read_lines, reply_from
 

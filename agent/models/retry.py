@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from agent.errors import AgentError
-from agent.keys import scrub
+from agent.base.errors import AgentError
+from agent.base.keys import scrub
 from agent.models.base import CallFailed, ContextTooLong, Finish, Reply, Request
 from agent.models.prices import Price, Usage
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from agent.errors import AgentError
-from agent.files import flush_folder
-from agent.keys import scrub
+from agent.base.errors import AgentError
+from agent.base.files import flush_folder
+from agent.base.keys import scrub
 from agent.models.base import Finish, Reply, Request
 
 log = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from agent.base.errors import AgentError
 from agent.campaign import Campaign
 from agent.confirmation import Confirmation
-from agent.errors import AgentError
 from agent.report.compare import JUDGED, Comparison, best_comparison, compare
 from agent.report.confounds import L0, L0_TOLERANCE, near
 from agent.report.results import Group

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.local import tail
 from agent.execute.order import run_contained
 from agent.execute.runs import FEEDBACK, on_disk

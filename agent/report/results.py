@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 Better = Literal["higher", "lower"] | None
 

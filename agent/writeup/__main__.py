@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from agent.errors import AgentError
-from agent.guard import guarded
+from agent.base.errors import AgentError
+from agent.base.guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.audit.bibliography import read_bibliography
-from agent.errors import AgentError
-from agent.files import write_atomically
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
 
 CACHE = "citations.json"
 RESULTS = 5

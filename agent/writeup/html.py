@@ -31,7 +31,7 @@ def write_html(paper: Paper, numbers: list[Number], path: Path) -> None:
         numbers: What its references show.
         path: The file.
     """
-    from agent.files import write_atomically
+    from agent.base.files import write_atomically
 
     title, abstract = split_title(paper.text(paper.sections[0]))
     body = [f"<h1>{_text(title, paper, numbers)}</h1>", f"<p class=abstract>{_text(abstract, paper, numbers)}</p>"]

@@ -5,10 +5,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.base.keys import child_environment
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result, tail
 from agent.execute.sandbox import Sandbox, contain
-from agent.keys import child_environment
 
 PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-fonts-recommended latexmk chktex"
 INSTALL = f"no LaTeX here: for a PDF install it (about 53 MB; on Debian: apt install {PACKAGES})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.audit.document import make_document
 from agent.audit.evidence import NOISE, Evidence
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.expressions import parse_expression
 from agent.report.results import RunResult, Value, shown, shown_spread
 
@@ -107,7 +107,7 @@ def _power(text: str) -> str:
 
 def write_numbers(folder: Path, numbers: list[Number]) -> None:
     """Write `numbers.tex`, which LaTeX reads, and `numbers.json`, which says where each comes from."""
-    from agent.files import write_atomically
+    from agent.base.files import write_atomically
 
     lines = ["% Made from results; edits are overwritten."]
     for number in numbers:

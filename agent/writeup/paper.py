@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from agent.audit import Report, audit, make_document
 from agent.audit.bibliography import Entry, read_bibliography
 from agent.audit.evidence import Evidence
-from agent.errors import AgentError
-from agent.files import write_atomically
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
 from agent.writeup.numbers import appendix, numbers_of, write_numbers
 from agent.writeup.outline import Section
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.files import write_atomically
+from agent.base.files import write_atomically
 from agent.models.base import Model, Request
 from agent.prompt import render
 

@@ -7,16 +7,16 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.audit.evidence import gather
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
+from agent.base.screen import Screen
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.sandbox import Sandbox
-from agent.files import write_atomically
 from agent.idea import IDEAS
 from agent.models import make_model
 from agent.models.base import Model
 from agent.models.budget import Budget
 from agent.report.tables import brief
-from agent.screen import Screen
 from agent.workspace import Workspace
 from agent.writeup.citations import Library
 from agent.writeup.draft import Writer

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.base.screen import Screen
 from agent.campaign import Campaign
 from agent.execute.baselines import make_baselines
 from agent.execute.runs import execute, score
@@ -18,7 +19,6 @@ from agent.models.base import Reply, Request
 from agent.propose import propose
 from agent.report.judged import comparison_of
 from agent.report.plots import edit_plots, make_plots
-from agent.screen import Screen
 from agent.seal import broken_seals, seal_results
 from agent.settings import Settings
 from agent.state import Run

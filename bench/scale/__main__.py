@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.base.errors import AgentError
+from agent.base.interrupt import INTERRUPTED, Interrupt
+from agent.base.screen import Screen
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.jail.spec import Limits
 from agent.execute.order import Order
 from agent.execute.slurm import Slurm
 from agent.execute.slurm_queue import cancel
 from agent.execute.slurm_settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
-from agent.interrupt import INTERRUPTED, Interrupt
-from agent.screen import Screen
 from agent.settings import Settings
 from agent.together import run_together
 from agent.workspace import Workspace

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from agent.base.screen import Screen
 from agent.campaign import Campaign
 from agent.ledger import Ledger
-from agent.screen import Screen
 from agent.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.base.errors import AgentError
 from agent.compact import LONGEST, compact_file, compact_results, compact_text
 from agent.compact.__main__ import main
 from agent.compact.read import find_results
-from agent.errors import AgentError
 
 SEEDS = Path(__file__).parents[3] / "shared" / "seeds"
 needs_seeds = pytest.mark.skipif(not SEEDS.is_dir(), reason="the seeds are not beside this checkout")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.expressions import parse_expression
 from agent.report.results import Value
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.execute.executor import Local
 from agent.execute.gpus import Gpus
 from agent.execute.jail.spec import Limits

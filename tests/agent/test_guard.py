@@ -16,8 +16,8 @@ KEY = "the-marked-value/of+a key"
 PROGRAM = """
 import json, logging, os, resource, subprocess, sys, threading, warnings
 from pathlib import Path
-from agent.guard import guarded
-from agent.keys import environment
+from agent.base.guard import guarded
+from agent.base.keys import environment
 
 def main():
     key = environment()["SOME_API_KEY"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.idea import IDEAS, import_ideas, list_ideas, load_idea, main
 
 GOOD = {

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.keys import HIDDEN, child_environment, environment, remember_keys, scrub, secret_values
+from agent.base.keys import HIDDEN, child_environment, environment, remember_keys, scrub, secret_values
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.ledger import Ledger
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.execute.baselines import make_baselines, obtain, profile_recipe
 from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.base.screen import Screen
 from agent.campaign import Campaign
 from agent.history import read_state
 from agent.prompt import plot_prompt, turn_prompt
-from agent.screen import Screen
 from agent.state import Run
 from agent.workspace import Workspace
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
+from agent.base.files import remove_scratch, remove_unfinished, scratch_prefix, write_atomically
 from agent.execute.runs import score
-from agent.files import remove_scratch, remove_unfinished, scratch_prefix, write_atomically
 from agent.gates.smoke import smoke
 from agent.idea import parse_idea
 from agent.ledger import Ledger

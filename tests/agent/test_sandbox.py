@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
+from agent.base.screen import read_progress
 from agent.execute import sandbox
 from agent.execute.jail import seccomp
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result
 from agent.execute.sandbox import NO_SANDBOX, available, choose_sandbox, contain, tidy
-from agent.screen import read_progress
 from bench.sandbox.__main__ import as_nobody, measure
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.history import read_state
 from agent.ledger import Event
 from agent.settings import Settings

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from agent.base.syntax import expression_tree, literal
 from agent.gates.canonical import canonical
 from agent.gates.protect import breaches
-from agent.syntax import expression_tree, literal
 from agent.workspace import EXPERIMENT, TEMPLATE
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from agent.errors import AgentError
-from agent.files import sha256
+from agent.base.errors import AgentError
+from agent.base.files import sha256
 from agent.seal import hashes
 from agent.verify import main, read_records, verify
 from tests.agent.campaigns import ROOT

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.gates.canonical import code_key
 from agent.idea import parse_idea
 from agent.settings import Settings

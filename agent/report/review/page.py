@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.base.errors import AgentError
+from agent.base.files import write_atomically
+from agent.base.screen import Screen, duration
 from agent.campaign import Campaign
-from agent.errors import AgentError
-from agent.files import write_atomically
 from agent.report.review.charts import svg
 from agent.report.review.collect import collect
 from agent.report.review.diffs import style_rules
-from agent.screen import Screen, duration
 from agent.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.report.review.page import INDEX, POLICY, REPORT, index_page, open_campaign, report_page
 from lab.errors import LabError
 

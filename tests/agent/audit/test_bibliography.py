@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.audit.bibliography import SHIPPED, read_bibliography
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 REQUIRED = {"article": "journal", "inproceedings": "booktitle", "techreport": "institution"}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.audit.document import make_document, read_document
 from agent.audit.passages import passages
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 PIECES = [
     "\\section{A}", "run\\_1", "$k = 16$", "% a comment 0.5", "\\begin{tabular}{l}a & b \\\\\\end{tabular}",

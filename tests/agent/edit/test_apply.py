@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.base.errors import AgentError
 from agent.edit import Block, Outcome, apply_reply, continuation_prompt, join_reply
-from agent.errors import AgentError
 
 
 def block(search: str, replace: str, name: str = "a.py") -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.base.errors import AgentError
 from agent.edit.store import Change, write_all
-from agent.errors import AgentError
 
 
 def test_several_files_are_written(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from agent.base.errors import AgentError
 from agent.editors.aider import find_aider
-from agent.errors import AgentError
 from agent.history import read_state
 from agent.ledger import Ledger
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch

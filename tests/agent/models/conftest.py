@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent import keys
+from agent.base import keys
 from agent.models import ModelSettings
 
 

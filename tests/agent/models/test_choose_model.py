@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.models import DEFAULT_NAMES, CallFailed, ModelSettings, Request, choose, make_model
 from agent.models.prices import PRICES, Usage, price_of
 from tests.servers.model_server import ModelServer

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.models import CallFailed, ContextTooLong, Model, ModelSettings, Request, make_model
 from agent.models.prices import PRICES
 from tests.servers.model_server import Fault, ModelServer, count_tokens, fault

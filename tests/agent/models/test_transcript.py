@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.models import (
     Budget,
     BudgetExceeded,

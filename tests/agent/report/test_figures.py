@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.report.plots import DRAWN, PNG, check_figures
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result
 from agent.execute.order import Order

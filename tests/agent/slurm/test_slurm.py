@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.base.errors import AgentError
+from agent.base.screen import Screen
 from agent.begin import take_up
 from agent.campaign import Campaign
-from agent.errors import AgentError
 from agent.execute.jail.spec import Limits
 from agent.execute.local import Result
 from agent.execute.order import Order
@@ -27,7 +28,6 @@ from agent.execute.slurm_job import submit
 from agent.execute.slurm_settings import SlurmSettings
 from agent.idea import load_idea
 from agent.launch import _parser
-from agent.screen import Screen
 from agent.workspace import Workspace
 from tests.agent.campaigns import IDEA, ROOT, TINY
 from tests.agent.slurm.cluster import Cluster, processes, read, wait_until

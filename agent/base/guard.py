@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from agent.errors import AgentError
-from agent.keys import environment, scrub, withhold
+from agent.base.errors import AgentError
+from agent.base.keys import environment, scrub, withhold
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def guarded(main: Callable[[], int]) -> int:

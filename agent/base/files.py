@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 # How a file ends, its name beginning with a dot, until it takes the place of the one it is meant for.
 UNFINISHED = ".new"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from agent.errors import AgentError
+from agent.base.errors import AgentError
 
 HIDDEN = "[key removed]"
 MIN_KEY_LENGTH = 8

@@ -1,0 +1,1 @@
+"""Parts that everything else stands on: errors, files, keys, the screen."""
