@@ -13,7 +13,7 @@ from agent.history import read_state
 from agent.idea import Idea, parse_idea
 from agent.ledger import Event
 from agent.models.base import Model, Reply, Request
-from agent.report.results import Group, RunResult, Value, load_groups, load_result
+from agent.results.read import Group, RunResult, Value, load_groups, load_result
 from agent.settings import Settings
 from agent.state import Attempt, State
 from agent.workspace import EXPERIMENT, Workspace

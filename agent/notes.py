@@ -8,10 +8,10 @@ from agent.base.files import write_atomically
 from agent.campaign import Campaign
 from agent.prompt import render
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.compare import Comparison
-from agent.report.frontier import beside_frontier
 from agent.report.judged import comparison_of, goal
 from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
+from agent.results.compare import Comparison
+from agent.results.frontier import beside_frontier
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 

@@ -5,8 +5,8 @@ from typing import Any
 from agent.campaign import Campaign
 from agent.gates.protect import breaches, explain
 from agent.prompt import REPLY_SHOWN, turn_prompt
-from agent.references import dangling
 from agent.reply import ReplyParts
+from agent.results.references import dangling
 from agent.state import Refusal, Run, exhausted
 from agent.turn import Question, Turn, take_turn
 from agent.workspace import EXPERIMENT

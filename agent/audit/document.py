@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.base.errors import AgentError
-from agent.expressions import REFERENCE
+from agent.results.expressions import REFERENCE
 
 Form = Literal["tex", "md", "txt"]
 

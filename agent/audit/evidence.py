@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.report.compare import Comparison, Verdict, best_comparison, compare
-from agent.report.noise import difference
-from agent.report.results import Group, RunResult, Value, shown
+from agent.results.compare import Comparison, Verdict, best_comparison, compare
+from agent.results.noise import difference
+from agent.results.read import Group, RunResult, Value, shown
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -229,7 +229,7 @@ def normalised(text: str) -> str:
 
 def _settings(campaign: "Campaign") -> dict[str, set[float]]:
     """The profile's numbers under their own names, where the profile is still there, and the fixed tolerances."""
-    from agent.report.confounds import L0_TOLERANCE, TOKENS_TOLERANCE
+    from agent.results.confounds import L0_TOLERANCE, TOKENS_TOLERANCE
     from lab.errors import LabError
 
     found: dict[str, set[float]] = {"tolerance": {L0_TOLERANCE, TOKENS_TOLERANCE}, "interval": {0.95}}
@@ -270,8 +270,8 @@ def _said(line: "Prediction", form: Callable[[float], str]) -> str:
 
 def _quoted(campaign: "Campaign") -> Iterator[str]:
     from agent.report.closing import chance_text, confirmation_text
-    from agent.report.frontier import beside_frontier
     from agent.report.judged import comparison_of, goal
+    from agent.results.frontier import beside_frontier
 
     state = campaign.state
     yield from (str(value) for value in campaign.idea.model_dump().values())

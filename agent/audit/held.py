@@ -9,7 +9,7 @@ from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
 from agent.base.errors import AgentError
-from agent.expressions import Expression, Term, parse_expression
+from agent.results.expressions import Expression, Term, parse_expression
 
 _JOIN = re.compile(r"(?:'s|’s)?\s*(?:\(|reaches|has|gives|gets|scores|is at|at|is|of|:|=|\s)*", re.IGNORECASE)
 

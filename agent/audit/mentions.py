@@ -9,7 +9,7 @@ from agent.audit.document import Document, Held
 from agent.audit.evidence import NOISE, Evidence
 from agent.audit.passages import Passage
 from agent.audit.words import ALIASES
-from agent.expressions import REFERENCE
+from agent.results.expressions import REFERENCE
 
 _LIST = r"\d+(?:(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+|\s*(?:-|–|—|to|through)\s*)\d+)*"
 _RUNS = re.compile(rf"\bruns?[_ ]{{0,2}}(?P<numbers>{_LIST})\b(?!\.\d|%)", re.IGNORECASE)

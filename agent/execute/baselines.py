@@ -30,7 +30,7 @@ from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.report.judged import comparison_of, headline_verdicts
-from agent.report.results import load_result
+from agent.results.read import load_result
 from agent.seal import hashes, unchanged
 from agent.state import Run
 from agent.workspace import EXPERIMENT

@@ -9,7 +9,7 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.campaign import Campaign
-from agent.report.results import load_result
+from agent.results.read import load_result
 from agent.workspace import EXPERIMENT
 
 KIND = "baselines"

@@ -13,10 +13,10 @@ from agent.execute.local import Result, tail
 from agent.execute.order import run_contained
 from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.gates.after import idle_parts, objections
-from agent.report.compare import best_comparison
 from agent.report.judged import headline_verdicts, wanted_k
-from agent.report.results import load_result
 from agent.report.tables import summary
+from agent.results.compare import best_comparison
+from agent.results.read import load_result
 from agent.seal import hashes, unchanged
 from agent.state import Run
 from agent.workspace import EXPERIMENT

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.campaign import Campaign
 from agent.gates.changed import never_ran
-from agent.report.results import RunResult
+from agent.results.read import RunResult
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 

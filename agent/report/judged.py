@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from agent.base.errors import AgentError
 from agent.campaign import Campaign
 from agent.confirmation import Confirmation
-from agent.report.compare import JUDGED, Comparison, best_comparison, compare
-from agent.report.confounds import L0, L0_TOLERANCE, near
-from agent.report.results import Group
+from agent.results.compare import JUDGED, Comparison, best_comparison, compare
+from agent.results.confounds import L0, L0_TOLERANCE, near
+from agent.results.read import Group
 from agent.state import Run
 
 GOAL = "core.explained_variance"

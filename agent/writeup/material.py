@@ -8,8 +8,8 @@ from agent.campaign import Campaign
 from agent.notes import changed_settings, setting
 from agent.prompt import ARROWS, render
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.results import shown
 from agent.report.tables import detail, headlines, one_line_table, told
+from agent.results.read import shown
 from agent.state import Run
 from agent.workspace import EXPERIMENT
 from agent.writeup.paper import Paper

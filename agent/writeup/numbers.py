@@ -8,8 +8,8 @@ from pathlib import Path
 from agent.audit.document import make_document
 from agent.audit.evidence import NOISE, Evidence
 from agent.base.errors import AgentError
-from agent.expressions import parse_expression
-from agent.report.results import RunResult, Value, shown, shown_spread
+from agent.results.expressions import parse_expression
+from agent.results.read import RunResult, Value, shown, shown_spread
 
 
 @dataclass(frozen=True)

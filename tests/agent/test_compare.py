@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.reply import Prediction
-from agent.report.compare import best_comparison, compare, judge
 from agent.report.judged import wanted_k
-from agent.report.results import Group, RunResult, Value, shown, shown_spread
+from agent.results.compare import best_comparison, compare, judge
+from agent.results.read import Group, RunResult, Value, shown, shown_spread
 
 TRAINING = {
     "architecture": "topk",

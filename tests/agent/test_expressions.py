@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.base.errors import AgentError
-from agent.expressions import parse_expression
-from agent.report.results import Value
+from agent.results.expressions import parse_expression
+from agent.results.read import Value
 
 VALUES = {("run_1", "core.l0"): 24.0, ("topk", "core.l0"): 16.0, ("topk", "core.delta_ce"): 0.0}
 

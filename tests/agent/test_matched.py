@@ -15,8 +15,8 @@ from agent.execute.kept import KIND, copy_seeds, differences
 from agent.history import read_state
 from agent.notes import check_notes, write_notes
 from agent.prompt import plot_prompt, turn_prompt
-from agent.report.compare import compare
 from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
+from agent.results.compare import compare
 from agent.state import next_step
 from lab import cache
 from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened

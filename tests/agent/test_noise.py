@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from agent.report.noise import difference, student_t
+from agent.results.noise import difference, student_t
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda number: round(number, 6))
 

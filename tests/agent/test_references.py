@@ -1,7 +1,7 @@
 """Numbers are references, filled in from results."""
 
-from agent.references import dangling, fill
-from agent.report.results import Value
+from agent.results.read import Value
+from agent.results.references import dangling, fill
 
 KNOWN = {
     ("run_2", "core.explained_variance"): Value(0.85714, "higher"),

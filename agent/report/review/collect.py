@@ -11,12 +11,12 @@ from agent.campaign import Campaign
 from agent.models.transcript import Spent, read_lines, spent_by
 from agent.notes import changed_settings, diff_summary, ending
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.compare import Comparison, Row, judge
 from agent.report.judged import comparison_of, goal
-from agent.report.results import Value, read_json, shown
 from agent.report.review.charts import Chart, Curve, Level, Point
 from agent.report.review.diffs import Line, side_by_side
 from agent.report.tables import brief, headlines, outcomes, short, sign, told
+from agent.results.compare import Comparison, Row, judge
+from agent.results.read import Value, read_json, shown
 from agent.state import Run, next_step
 from agent.workspace import EXPERIMENT
 

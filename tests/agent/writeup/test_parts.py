@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.models.base import Reply, Request
-from agent.report.results import Value
+from agent.results.read import Value
 from agent.writeup.latex import Problem, read_log
 from agent.writeup.numbers import escaped, in_tex
 from agent.writeup.paper import split_title

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.audit.__main__ import main as audit
-from agent.report.results import shown
+from agent.results.read import shown
 from agent.writeup.__main__ import main
 from agent.writeup.latex import has_latex
 from bench.writeup.cases import Bench

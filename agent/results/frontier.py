@@ -1,7 +1,7 @@
 """The lab's grid of baselines (`python -m lab.grid`): what other architectures reach at the L0 of a run."""
 
-from agent.report.compare import Comparison, compare
-from agent.report.results import Group
+from agent.results.compare import Comparison, compare
+from agent.results.read import Group
 
 
 def beside_frontier(comparison: Comparison, grid: dict[str, Group], metric: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from agent.report.results import Value
+from agent.results.read import Value
 
 # A reference is a source, a colon and a metric; anything else in braces (code, sets, LaTeX) is left alone.
 _REFERENCE = re.compile(r"\{(?P<source>[a-z][a-z0-9_]*):(?P<metric>[a-z_]+\.[A-Za-z0-9_]+)\}")

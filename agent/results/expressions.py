@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.base.errors import AgentError
 from agent.base.syntax import expression_tree
-from agent.references import Lookup
+from agent.results.references import Lookup
 
 LONGEST = 300
 REFERENCE = re.compile(r"(?P<source>[a-z][a-z0-9_]*):(?P<metric>[a-z_]+\.[A-Za-z0-9_]+)")

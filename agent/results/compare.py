@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.reply import Prediction
-from agent.report.confounds import L0, Confound, find_confounds
-from agent.report.noise import difference
-from agent.report.results import Group, RunResult, Value
+from agent.results.confounds import L0, Confound, find_confounds
+from agent.results.noise import difference
+from agent.results.read import Group, RunResult, Value
 
 Verdict = Literal["improved", "worse", "within noise", "changed", "not comparable", "not scored", "no baseline"]
 JUDGED = ("improved", "worse", "changed", "within noise")

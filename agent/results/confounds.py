@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.report.results import Group, shown
+from agent.results.read import Group, shown
 
 # Beyond these relative differences two runs answer different questions.
 L0_TOLERANCE = 0.05

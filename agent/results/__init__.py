@@ -1,0 +1,1 @@
+"""What a score means: results read, compared and referred to."""
