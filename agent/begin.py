@@ -9,9 +9,9 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.screen import Screen, duration
 from agent.campaign import Campaign
-from agent.execute.executor import executor_of
-from agent.execute.sandbox import choose_sandbox
-from agent.execute.slurm_settings import SlurmSettings, load_slurm_settings
+from agent.compute.executor import executor_of
+from agent.compute.sandbox import choose_sandbox
+from agent.compute.slurm.settings import SlurmSettings, load_slurm_settings
 from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
 from agent.settings import Settings

@@ -19,8 +19,8 @@ from agent.state import Attempt, State
 from agent.workspace import EXPERIMENT, Workspace
 
 if TYPE_CHECKING:
-    from agent.execute.executor import Executor
-    from agent.execute.sandbox import Sandbox
+    from agent.compute.executor import Executor
+    from agent.compute.sandbox import Sandbox
     from agent.models import Purse
     from lab.settings import Profile
 
@@ -74,14 +74,14 @@ class Campaign:
         Raises:
             AgentError: This machine allows none.
         """
-        from agent.execute.sandbox import choose_sandbox
+        from agent.compute.sandbox import choose_sandbox
 
         return choose_sandbox(self.settings.sandbox)
 
     @cached_property
     def executor(self) -> "Executor":
         """Where what it runs is run."""
-        from agent.execute.executor import executor_of
+        from agent.compute.executor import executor_of
 
         return executor_of(self.settings)
 

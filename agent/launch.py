@@ -157,7 +157,7 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
 def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, interrupt: "Interrupt") -> int:
     """Go on with several campaigns; one that is stopped does not stop the others."""
     from agent.begin import settings_with
-    from agent.execute.executor import places, share_cores
+    from agent.compute.executor import places, share_cores
     from agent.models import Purse
     from agent.together import UNEXPECTED, run_together
     from lab.errors import LabError

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from agent.execute.slurm_settings import SlurmSettings
+from agent.compute.slurm.settings import SlurmSettings
 
 Count = Annotated[int, Field(ge=1)]
 

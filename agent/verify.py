@@ -192,9 +192,9 @@ def _named_weights(path: Path) -> str:
 def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
     from agent.base.keys import child_environment
-    from agent.execute.jail.spec import Limits
-    from agent.execute.local import tail
-    from agent.execute.sandbox import choose_sandbox, contain, gpus
+    from agent.compute.jail.spec import Limits
+    from agent.compute.local import tail
+    from agent.compute.sandbox import choose_sandbox, contain, gpus
     from agent.execute.surroundings import lab_command
     from lab.cache import root
 

@@ -15,6 +15,7 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.campaign import Campaign
+from agent.compute.job import run_set_up
 from agent.execute.kept import (
     KIND,
     Recipe,
@@ -26,7 +27,6 @@ from agent.execute.kept import (
     other_conditions,
     set_aside,
 )
-from agent.execute.order import run_set_up
 from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.report.judged import comparison_of, headline_verdicts

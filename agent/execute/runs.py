@@ -9,8 +9,8 @@ from pathlib import Path
 from agent.base.errors import AgentError
 from agent.base.files import flush, remove_unfinished
 from agent.campaign import Campaign
-from agent.execute.local import Result, tail
-from agent.execute.order import run_contained
+from agent.compute.job import run_contained
+from agent.compute.local import Result, tail
 from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.gates.after import idle_parts, objections
 from agent.report.judged import headline_verdicts, wanted_k

@@ -11,9 +11,9 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.campaign import Campaign
-from agent.execute.local import Result, tail
+from agent.compute.local import Result, tail
+from agent.compute.slurm.settings import SlurmSettings
 from agent.execute.runs import train
-from agent.execute.slurm_settings import SlurmSettings
 from agent.gates.changed import Region, never_ran
 from agent.state import Run
 from agent.workspace import EXPERIMENT, TEMPLATE

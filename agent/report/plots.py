@@ -6,8 +6,8 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.campaign import Campaign
-from agent.execute.local import tail
-from agent.execute.order import run_contained
+from agent.compute.job import run_contained
+from agent.compute.local import tail
 from agent.execute.runs import FEEDBACK, on_disk
 from agent.execute.surroundings import environment, lab_command
 from agent.gates.protect import breaches, explain

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.base.keys import child_environment
-from agent.execute.jail.spec import Limits
-from agent.execute.local import Result, tail
-from agent.execute.sandbox import Sandbox, contain
+from agent.compute.jail.spec import Limits
+from agent.compute.local import Result, tail
+from agent.compute.sandbox import Sandbox, contain
 
 PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-fonts-recommended latexmk chktex"
 INSTALL = f"no LaTeX here: for a PDF install it (about 53 MB; on Debian: apt install {PACKAGES})"

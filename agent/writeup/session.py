@@ -11,7 +11,7 @@ from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.screen import Screen
 from agent.campaign import Campaign
-from agent.execute.sandbox import Sandbox
+from agent.compute.sandbox import Sandbox
 from agent.idea import IDEAS
 from agent.models import make_model
 from agent.models.base import Model

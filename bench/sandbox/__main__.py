@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from agent.execute.jail.spec import Limits
-from agent.execute.sandbox import Sandbox, available, contain, gpus
+from agent.compute.jail.spec import Limits
+from agent.compute.sandbox import Sandbox, available, contain, gpus
 from bench.sandbox.attempt import Attack, attempt, load_attacks
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.execute.jail.spec import Limits
-from agent.execute.sandbox import Sandbox, contain, tidy
+from agent.compute.jail.spec import Limits
+from agent.compute.sandbox import Sandbox, contain, tidy
 from bench.sandbox.targets import SECRET, targets
 
 ATTACKS = Path(__file__).with_name("attacks")

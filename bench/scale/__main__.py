@@ -20,11 +20,11 @@ from agent.base.errors import AgentError
 from agent.base.interrupt import INTERRUPTED, Interrupt
 from agent.base.screen import Screen
 from agent.campaign import Campaign
-from agent.execute.jail.spec import Limits
-from agent.execute.order import Order
-from agent.execute.slurm import Slurm
-from agent.execute.slurm_queue import cancel
-from agent.execute.slurm_settings import SlurmSettings
+from agent.compute.jail.spec import Limits
+from agent.compute.job import Order
+from agent.compute.slurm.executor import Slurm
+from agent.compute.slurm.queue import cancel
+from agent.compute.slurm.settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
 from agent.settings import Settings
 from agent.together import run_together

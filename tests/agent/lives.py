@@ -36,7 +36,7 @@ MOMENTS = {
 MODULES = (
     *("agent.launch", "agent.begin", "agent.loop", "agent.together", "agent.report.review.collect", "agent.edit.gate"),
     *(
-        "agent.execute.executor",
+        "agent.compute.executor",
         "agent.models.openai",
         "agent.edit.store",
         "lab.cache",
@@ -109,7 +109,7 @@ class Lives:
 
 def main() -> None:
     """Fork a launcher for each line, and say how it ended."""
-    from agent.execute.jail.linux import PR_SET_CHILD_SUBREAPER, prctl
+    from agent.compute.jail.linux import PR_SET_CHILD_SUBREAPER, prctl
 
     for name in MODULES:
         importlib.import_module(name)

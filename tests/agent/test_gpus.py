@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from agent.base.errors import AgentError
-from agent.execute.executor import Local
-from agent.execute.gpus import Gpus
-from agent.execute.jail.spec import Limits
-from agent.execute.order import Order
+from agent.compute.executor import Local
+from agent.compute.gpus import Gpus
+from agent.compute.jail.spec import Limits
+from agent.compute.job import Order
 from tests.agent.campaigns import ROOT
 
 HOLDER = (
-    "import pathlib, sys, time; from agent.execute.gpus import Gpus\n"
+    "import pathlib, sys, time; from agent.compute.gpus import Gpus\n"
     "with Gpus(['0', '1'], pathlib.Path(sys.argv[1])).lease(1, lambda: None) as name:\n"
     "    print(name, flush=True); time.sleep(60)"
 )

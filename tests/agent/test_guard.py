@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from agent.execute.jail.spec import Limits
-from agent.execute.order import Order, carry_out
+from agent.compute.jail.spec import Limits
+from agent.compute.job import Order, carry_out
 from tests.agent.campaigns import ROOT
 
 KEY = "the-marked-value/of+a key"

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from agent.execute.jail import measure
+from agent.compute.jail import measure
 from lab.cache import root
 from tests.agent.campaigns import IDEA, ROOT, TINY
 from tests.servers.model_server import Fault, ModelServer, fault

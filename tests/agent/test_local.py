@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.execute.local import run, tail
+from agent.compute.local import run, tail
 
 
 def go(tmp_path, code, seconds=20.0, **kwargs):

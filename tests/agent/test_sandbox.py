@@ -14,11 +14,11 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.screen import read_progress
-from agent.execute import sandbox
-from agent.execute.jail import seccomp
-from agent.execute.jail.spec import Limits
-from agent.execute.local import Result
-from agent.execute.sandbox import NO_SANDBOX, available, choose_sandbox, contain, tidy
+from agent.compute import sandbox
+from agent.compute.jail import seccomp
+from agent.compute.jail.spec import Limits
+from agent.compute.local import Result
+from agent.compute.sandbox import NO_SANDBOX, available, choose_sandbox, contain, tidy
 from bench.sandbox.__main__ import as_nobody, measure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def test_a_killed_launcher_leaves_nothing_running(way, tmp_path):
     (tmp_path / "experiment.py").write_text(FORKS)
     code = (
         "import sys; from pathlib import Path\n"
-        "from agent.execute.sandbox import *; from agent.execute.jail.spec import *\n"
+        "from agent.compute.sandbox import *; from agent.compute.jail.spec import *\n"
         f"box = next(each for each in available()[0] if each.way == {way.way!r}); here = Path({str(tmp_path)!r})\n"
         "contain(box, [sys.executable, str(here / 'experiment.py')], cwd=here, env={}, log=here / 'log', "
         "limits=Limits(60), readable=[here / 'experiment.py'], writable=[here / 'out'])"
@@ -227,7 +227,7 @@ def test_a_kill_for_lack_of_memory_is_told_from_others(way, tmp_path):
     code = (
         "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         f"Path({str(group / 'cgroup.procs')!r}).write_text(str(os.getpid()))\n"
-        "from agent.execute.sandbox import *; from agent.execute.jail.spec import *\n"
+        "from agent.compute.sandbox import *; from agent.compute.jail.spec import *\n"
         f"box = next(each for each in available()[0] if each.way == {way.way!r}); here = Path({str(tmp_path)!r})\n"
         "eater = 'held = []\\nwhile True: held.append(bytearray(b\"x\") * 1000000)'\n"
         "result = contain(box, [sys.executable, '-I', '-S', '-c', eater], cwd=here, env={}, log=here / 'log', "

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.base.errors import AgentError
-from agent.execute.jail.spec import Limits
-from agent.execute.local import Result
-from agent.execute.order import Order
-from agent.execute.slurm_job import _at_home, parameters
-from agent.execute.slurm_outcome import LOST, End, judge
-from agent.execute.slurm_queue import Queue, Row, Unanswered, read_accounting, read_queue, slurm
-from agent.execute.slurm_settings import SlurmSettings, load_slurm_settings
+from agent.compute.jail.spec import Limits
+from agent.compute.job import Order
+from agent.compute.local import Result
+from agent.compute.slurm.outcome import LOST, End, judge
+from agent.compute.slurm.queue import Queue, Row, Unanswered, read_accounting, read_queue, slurm
+from agent.compute.slurm.settings import SlurmSettings, load_slurm_settings
+from agent.compute.slurm.submission import _at_home, parameters
 
 LOG = Path("/nowhere/log.txt")
 

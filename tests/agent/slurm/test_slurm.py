@@ -19,13 +19,13 @@ from agent.base.errors import AgentError
 from agent.base.screen import Screen
 from agent.begin import take_up
 from agent.campaign import Campaign
-from agent.execute.jail.spec import Limits
-from agent.execute.local import Result
-from agent.execute.order import Order
-from agent.execute.slurm import Slurm, _jobs, _mark
-from agent.execute.slurm import cluster as this_cluster
-from agent.execute.slurm_job import submit
-from agent.execute.slurm_settings import SlurmSettings
+from agent.compute.jail.spec import Limits
+from agent.compute.job import Order
+from agent.compute.local import Result
+from agent.compute.slurm.executor import Slurm, _jobs, _mark
+from agent.compute.slurm.executor import cluster as this_cluster
+from agent.compute.slurm.settings import SlurmSettings
+from agent.compute.slurm.submission import submit
 from agent.idea import load_idea
 from agent.launch import _parser
 from agent.workspace import Workspace

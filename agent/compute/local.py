@@ -14,13 +14,13 @@ from typing import Literal
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
-from agent.execute.jail.spec import Ended, Limits, Report, Spec, Way
+from agent.compute.jail.spec import Ended, Limits, Report, Spec, Way
 
 # A supervisor that was told to end has this many seconds.
 PATIENCE = 20.0
 POLL = 0.1
 ROOT = Path(__file__).resolve().parents[2]
-_SUPERVISOR = "import sys; sys.path.insert(0, sys.argv[1]); from agent.execute.jail.supervise import main; main()"
+_SUPERVISOR = "import sys; sys.path.insert(0, sys.argv[1]); from agent.compute.jail.supervise import main; main()"
 _OPEN = Spec("none", [], "", {})
 
 
@@ -38,7 +38,7 @@ class Result:
         memory: The most memory it was seen to hold, bytes.
         no_memory: Whether it was killed because no memory was left: the machine's, or what a cluster allowed its job.
         allowed: What a cluster allowed its job, bytes, where that was the end of it; 0 elsewhere.
-        way: What contained it: the way of `agent.execute.sandbox` that worked where it ran; "" where that is not known.
+        way: What contained it: the way of `agent.compute.sandbox` that worked where it ran; "" where that is not known.
     """
 
     code: int
@@ -108,7 +108,7 @@ def run(
         log: The file that takes its output as it comes.
         seconds: The time limit.
         tick: Called about ten times a second while it runs.
-        box: What it may touch and use (`agent.execute.sandbox`); by default all that the user may.
+        box: What it may touch and use (`agent.compute.sandbox`); by default all that the user may.
         stdin: The text that it finds on its standard input; only memory holds it.
 
     Returns:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from agent.base.errors import AgentError
 
 if TYPE_CHECKING:
-    from agent.execute.order import Order
+    from agent.compute.job import Order
 
 # An order's own limits end it with a clear word, so the cluster's lie beyond them.
 TIME_MARGIN, MORE_SECONDS = 1.1, 300

@@ -21,12 +21,12 @@ from rich.markup import escape
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
-from agent.execute.local import Result
-from agent.execute.order import Order
-from agent.execute.slurm_job import Job, asked, submit
-from agent.execute.slurm_outcome import LOST, End, failure, judge, refused, too_often, why
-from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Queue, Unanswered, cancel
-from agent.execute.slurm_settings import SlurmSettings
+from agent.compute.job import Order
+from agent.compute.local import Result
+from agent.compute.slurm.outcome import LOST, End, failure, judge, refused, too_often, why
+from agent.compute.slurm.queue import ENDED_BY_CLUSTER, Queue, Unanswered, cancel
+from agent.compute.slurm.settings import SlurmSettings
+from agent.compute.slurm.submission import Job, asked, submit
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -64,7 +64,7 @@ class Slurm:
         self._set_up: dict[str, threading.Lock] = {}
 
     def run(self, campaign: "Campaign", order: Order, tick: Tick) -> Result:
-        """See `agent.execute.executor.Executor.run`."""
+        """See `agent.compute.executor.Executor.run`."""
         if not order.open:
             return self._run(campaign, order, tick)
         # The set-ups of a profile make the same things: all but one would hold a GPU while they wait for the cache.
@@ -105,7 +105,7 @@ class Slurm:
             job = None
 
     def forget(self, campaign: "Campaign") -> None:
-        """See `agent.execute.executor.Executor.forget`."""
+        """See `agent.compute.executor.Executor.forget`."""
         with _answering():
             self._end(campaign, set(), lambda: None)
 

@@ -16,7 +16,7 @@ import struct
 import threading
 from contextlib import ExitStack
 
-from agent.execute.jail.linux import syscall
+from agent.compute.jail.linux import syscall
 
 _LISTENER_FLAG, _SET_FILTER = 8, 1
 _SECCOMP = {"x86_64": 317, "aarch64": 277}

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.base.errors import AgentError
-from agent.execute.local import Result
-from agent.execute.order import Order
-from agent.execute.slurm_job import Job
-from agent.execute.slurm_queue import ENDED_BY_CLUSTER, Unanswered, last_line
-from agent.execute.slurm_settings import SlurmSettings
+from agent.compute.job import Order
+from agent.compute.local import Result
+from agent.compute.slurm.queue import ENDED_BY_CLUSTER, Unanswered, last_line
+from agent.compute.slurm.settings import SlurmSettings
+from agent.compute.slurm.submission import Job
 
 Verdict = Literal["result", "again", "memory", "cancelled", "error"]
 LOST = "LOST"

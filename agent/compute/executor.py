@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from agent.execute.gpus import Gpus
-from agent.execute.local import Result
-from agent.execute.order import Order, carry_out
+from agent.compute.gpus import Gpus
+from agent.compute.job import Order, carry_out
+from agent.compute.local import Result
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign
@@ -66,8 +66,8 @@ def executor_of(settings: "Settings") -> Executor:
     """
     if settings.executor == "local":
         return this_machine()
-    from agent.execute.slurm import cluster
-    from agent.execute.slurm_settings import SlurmSettings
+    from agent.compute.slurm.executor import cluster
+    from agent.compute.slurm.settings import SlurmSettings
 
     return cluster((settings.slurm or SlurmSettings()).poll_seconds)
 

@@ -2,8 +2,8 @@
 
 import os
 
-from agent.execute.jail.measure import SHARED_MEMORY
-from agent.execute.jail.spec import Spec
+from agent.compute.jail.measure import SHARED_MEMORY
+from agent.compute.jail.spec import Spec
 
 # Everything is unshared, the capabilities of root among it, and no more namespaces can be made inside.
 ISOLATION = [

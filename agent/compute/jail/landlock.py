@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 
-from agent.execute.jail.linux import PR_SET_NO_NEW_PRIVS, prctl, syscall
+from agent.compute.jail.linux import PR_SET_NO_NEW_PRIVS, prctl, syscall
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _WANT_VERSION, _PATH_BENEATH = 1, 1

@@ -8,10 +8,10 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 
-from agent.execute.jail import bubblewrap, landlock, measure, seccomp
-from agent.execute.jail.broker import Broker, install
-from agent.execute.jail.linux import PR_SET_PDEATHSIG, drop_capabilities, own_tmpfs, prctl
-from agent.execute.jail.spec import Spec
+from agent.compute.jail import bubblewrap, landlock, measure, seccomp
+from agent.compute.jail.broker import Broker, install
+from agent.compute.jail.linux import PR_SET_PDEATHSIG, drop_capabilities, own_tmpfs, prctl
+from agent.compute.jail.spec import Spec
 
 CHUNK = 1 << 16
 MORE_TASKS = 2  # bubblewrap and the first process in its namespace

@@ -18,13 +18,13 @@ from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from agent.base.errors import AgentError
 from agent.base.keys import child_environment
-from agent.execute.gpus import VISIBLE
-from agent.execute.local import Result
-from agent.execute.order import Order, carry_out
-from agent.execute.slurm_queue import Unanswered, slurm
-from agent.execute.slurm_settings import SlurmSettings
+from agent.compute.gpus import VISIBLE
+from agent.compute.job import Order, carry_out
+from agent.compute.local import Result
+from agent.compute.slurm.queue import Unanswered, slurm
+from agent.compute.slurm.settings import SlurmSettings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Beside the variables that any child process may have: where Slurm's commands find their cluster.
 _FOR_SLURM = ("SLURM_CONF", "KRB5CCNAME")
 # A node has its own.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from agent.base.files import write_atomically
 from agent.base.keys import hub_token, scrub
-from agent.execute.gpus import VISIBLE
-from agent.execute.jail.spec import Limits
-from agent.execute.local import ROOT, Result, run
-from agent.execute.sandbox import choose_sandbox, contain, gpus, remove, tidy
+from agent.compute.gpus import VISIBLE
+from agent.compute.jail.spec import Limits
+from agent.compute.local import ROOT, Result, run
+from agent.compute.sandbox import choose_sandbox, contain, gpus, remove, tidy
 
 if TYPE_CHECKING:
     from agent.campaign import Campaign

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
-from agent.execute.jail import measure
-from agent.execute.jail.linux import PR_SET_CHILD_SUBREAPER, prctl
-from agent.execute.jail.spec import Ended, Report, Spec
-from agent.execute.jail.start import CHUNK, MORE_TASKS, Started, StartError, start
+from agent.compute.jail import measure
+from agent.compute.jail.linux import PR_SET_CHILD_SUBREAPER, prctl
+from agent.compute.jail.spec import Ended, Report, Spec
+from agent.compute.jail.start import CHUNK, MORE_TASKS, Started, StartError, start
 
 POLL = 0.05
 # Walking folders and open files takes at most this share of the time.

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from agent.base.errors import AgentError
 from agent.base.files import scratch_prefix
-from agent.execute.jail import landlock, seccomp
-from agent.execute.jail.spec import Limits, Spec, Way
-from agent.execute.local import Result, run
+from agent.compute.jail import landlock, seccomp
+from agent.compute.jail.spec import Limits, Spec, Way
+from agent.compute.local import Result, run
 
 # Of the machine: programs, libraries, fonts, TeX, and what a GPU's driver looks up. No keys, no passwords, no home.
 _ETC = "alternatives fonts group ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf OpenCL passwd"
