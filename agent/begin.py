@@ -8,14 +8,14 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.screen import Screen, duration
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.settings import Settings
+from agent.campaign.workspace import Workspace
 from agent.compute.executor import executor_of
 from agent.compute.sandbox import choose_sandbox
 from agent.compute.slurm.settings import SlurmSettings, load_slurm_settings
 from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
-from agent.settings import Settings
-from agent.workspace import Workspace
 from lab.settings import Profile, load_profile
 
 ROOT = Path(__file__).resolve().parent.parent

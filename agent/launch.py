@@ -16,7 +16,7 @@ from agent.base.interrupt import INTERRUPTED, Interrupt
 if TYPE_CHECKING:
     from agent.base.screen import Screen
     from agent.begin import Checked
-    from agent.campaign import Campaign
+    from agent.campaign.campaign import Campaign
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "all"
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace) -> int:
     from agent.begin import begin
-    from agent.campaign import Campaign
-    from agent.workspace import Workspace
+    from agent.campaign.campaign import Campaign
+    from agent.campaign.workspace import Workspace
     from lab.errors import LabError
 
     if arguments.idea and arguments.resume:
@@ -98,8 +98,8 @@ def _stopped_ones(arguments: argparse.Namespace) -> list[Path]:
     """The folders of the campaigns to go on with; `all` means those that are not done."""
     if Path(ALL) not in arguments.resume:
         return list(arguments.resume)
-    from agent.history import read_state
-    from agent.ledger import Ledger
+    from agent.campaign.history import read_state
+    from agent.campaign.ledger import Ledger
 
     found = []
     for path in sorted(arguments.runs.glob("*/ledger.jsonl")):

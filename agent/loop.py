@@ -1,25 +1,25 @@
 """The loop: look at where the campaign stands, do the next step, write down what happened, until it is done.
 
-Every step ends with an event in the ledger, and the next step is a pure function of those events (`agent.state`). So a
-campaign that was stopped, or killed, anywhere goes on by being started again.
+Every step ends with an event in the ledger, and the next step is a pure function of those events
+(`agent.campaign.state`). So a campaign that was stopped, or killed, anywhere goes on by being started again.
 """
 
 from collections.abc import Callable
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.hashes import broken_seals, seal_results
+from agent.campaign.ledger import Event
+from agent.campaign.recovery import recover
+from agent.campaign.state import Run, Step, next_step, worn_out
 from agent.execute.baselines import make_baselines, make_matched
 from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.runs import execute, score
 from agent.gates.smoke import smoke
-from agent.ledger import Event
 from agent.notes import check_notes, write_notes
 from agent.propose import propose
-from agent.recovery import recover
 from agent.report.plots import edit_plots, make_plots
 from agent.report.review import write_report
-from agent.seal import broken_seals, seal_results
-from agent.state import Run, Step, next_step, worn_out
 
 
 def run_campaign(campaign: Campaign) -> None:

@@ -5,15 +5,15 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT
 from agent.prompt import render
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.judged import comparison_of, goal
 from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
 from agent.results.compare import Comparison
 from agent.results.frontier import beside_frontier
-from agent.state import Run
-from agent.workspace import EXPERIMENT
 
 NAME = "notes.txt"
 LOG_LINES = 12

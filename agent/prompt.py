@@ -3,12 +3,12 @@
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT, PLOT
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.judged import goal
 from agent.report.tables import baseline_detail, detail, one_line_table
-from agent.state import Run
-from agent.workspace import EXPERIMENT, PLOT
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Refusal, Run, exhausted
+from agent.campaign.workspace import EXPERIMENT
 from agent.gates.protect import breaches, explain
 from agent.prompt import REPLY_SHOWN, turn_prompt
 from agent.reply import ReplyParts
 from agent.results.references import dangling
-from agent.state import Refusal, Run, exhausted
 from agent.turn import Question, Turn, take_turn
-from agent.workspace import EXPERIMENT
 
 
 def propose(campaign: Campaign, this: Run) -> None:

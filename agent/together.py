@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from agent.base.interrupt import INTERRUPTED, Interrupt
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
 
 # So long may a campaign take to stop, in the middle of an answer of its model say, before it is left where it is.
 GRACE = 15.0

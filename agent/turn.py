@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Refusal
 from agent.edit import Block, Outcome, apply_reply
 from agent.models.base import Reply
 from agent.reply import ReplyParts, parse_reply
-from agent.state import Refusal
 
 
 @dataclass(frozen=True)

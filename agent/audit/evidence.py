@@ -13,9 +13,9 @@ from agent.results.noise import difference
 from agent.results.read import Group, RunResult, Value, shown
 
 if TYPE_CHECKING:
-    from agent.campaign import Campaign
+    from agent.campaign.campaign import Campaign
+    from agent.campaign.state import Run
     from agent.reply import Prediction
-    from agent.state import Run
 
 # As a source, how far one new run of the first baseline may lie from its mean: `{noise:core.explained_variance}`.
 NOISE = "noise"
@@ -202,7 +202,7 @@ def gather(campaign: "Campaign") -> Evidence:
     Raises:
         AgentError: The ledger or a result is damaged.
     """
-    from agent.workspace import EXPERIMENT
+    from agent.campaign.workspace import EXPERIMENT
 
     state = campaign.state
     scored = {f"run_{run.number}": campaign.result(run.number) for run in state.scored}

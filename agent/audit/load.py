@@ -18,7 +18,7 @@ def load_evidence(folder: Path) -> Evidence:
         AgentError: It is no campaign's folder, or a file in it is damaged.
     """
     from agent.base.screen import Screen
-    from agent.campaign import Campaign
-    from agent.workspace import Workspace
+    from agent.campaign.campaign import Campaign
+    from agent.campaign.workspace import Workspace
 
     return gather(Campaign(Workspace(folder), Screen("quiet"), folder))

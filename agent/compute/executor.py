@@ -10,8 +10,8 @@ from agent.compute.job import Order, carry_out
 from agent.compute.local import Result
 
 if TYPE_CHECKING:
-    from agent.campaign import Campaign
-    from agent.settings import Settings
+    from agent.campaign.campaign import Campaign
+    from agent.campaign.settings import Settings
 
 
 class Executor(Protocol):

@@ -15,7 +15,7 @@ from agent.compute.local import ROOT, Result, run
 from agent.compute.sandbox import choose_sandbox, contain, gpus, remove, tidy
 
 if TYPE_CHECKING:
-    from agent.campaign import Campaign
+    from agent.campaign.campaign import Campaign
 
 
 def _nothing() -> None: ...

@@ -14,7 +14,10 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.hashes import hashes, unchanged
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT
 from agent.compute.job import run_set_up
 from agent.execute.kept import (
     KIND,
@@ -31,9 +34,6 @@ from agent.execute.runs import evaluate, require, train
 from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.report.judged import comparison_of, headline_verdicts
 from agent.results.read import load_result
-from agent.seal import hashes, unchanged
-from agent.state import Run
-from agent.workspace import EXPERIMENT
 
 
 def make_baselines(campaign: Campaign) -> None:

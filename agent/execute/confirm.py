@@ -8,14 +8,14 @@ import os
 import shutil
 
 from agent.base.files import write_atomically
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.confirmation import Confirmation
+from agent.campaign.workspace import EXPERIMENT
 from agent.compute.local import tail
-from agent.confirmation import Confirmation
 from agent.execute.baselines import obtain
 from agent.execute.kept import Recipe, copy_seeds
 from agent.execute.runs import FEEDBACK, evaluate, train
 from agent.report.judged import best_run, confirmation_of, goal, headline_verdicts
-from agent.workspace import EXPERIMENT
 
 
 def confirm(campaign: Campaign) -> None:

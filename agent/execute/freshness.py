@@ -1,10 +1,10 @@
 """Whether a campaign that is resumed may go on with the baselines it has."""
 
 from agent.base.errors import AgentError
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Step, next_step
 from agent.execute.baselines import go_on_stale, prepare, profile_recipe
 from agent.execute.kept import KIND, Recipe, conditions, copy_seeds, damage, differences
-from agent.state import Step, next_step
 
 # The steps whose outcome is compared with a baseline; before the others nothing needs to be looked at.
 _NEED_BASELINES: tuple[Step, ...] = ("propose", "execute", "score", "match", "confirm")

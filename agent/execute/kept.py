@@ -8,9 +8,9 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import sha256
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.workspace import EXPERIMENT
 from agent.results.read import load_result
-from agent.workspace import EXPERIMENT
 
 KIND = "baselines"
 

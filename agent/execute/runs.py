@@ -8,7 +8,10 @@ from pathlib import Path
 
 from agent.base.errors import AgentError
 from agent.base.files import flush, remove_unfinished
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.hashes import hashes, unchanged
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT
 from agent.compute.job import run_contained
 from agent.compute.local import Result, tail
 from agent.execute.surroundings import environment, lab_command, progress_in
@@ -17,9 +20,6 @@ from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.tables import summary
 from agent.results.compare import best_comparison
 from agent.results.read import load_result
-from agent.seal import hashes, unchanged
-from agent.state import Run
-from agent.workspace import EXPERIMENT
 
 FEEDBACK = 1500
 # A failure with fewer bytes left on the disk counts as the disk's.

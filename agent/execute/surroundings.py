@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
 
 
 def environment(

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT
 from agent.gates.changed import never_ran
 from agent.results.read import RunResult
-from agent.state import Run
-from agent.workspace import EXPERIMENT
 
 # Relative distance of two sets of weights that are the same up to rounding.
 SAME = 1e-4

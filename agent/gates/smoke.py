@@ -10,13 +10,13 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import sha256
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT, TEMPLATE
 from agent.compute.local import Result, tail
 from agent.compute.slurm.settings import SlurmSettings
 from agent.execute.runs import train
 from agent.gates.changed import Region, never_ran
-from agent.state import Run
-from agent.workspace import EXPERIMENT, TEMPLATE
 
 STEPS = 24
 SAID = 1500

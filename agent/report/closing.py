@@ -1,6 +1,6 @@
 """What closes a campaign: the best run confirmed on fresh seeds, and how much of the rest chance alone would give."""
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
 from agent.report.judged import comparison_of, confirmed, goal, tally
 from agent.report.tables import change_cells, columns, headlines, sign
 from agent.results.compare import Comparison

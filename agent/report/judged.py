@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from agent.base.errors import AgentError
-from agent.campaign import Campaign
-from agent.confirmation import Confirmation
+from agent.campaign.campaign import Campaign
+from agent.campaign.confirmation import Confirmation
+from agent.campaign.state import Run
 from agent.results.compare import JUDGED, Comparison, best_comparison, compare
 from agent.results.confounds import L0, L0_TOLERANCE, near
 from agent.results.read import Group
-from agent.state import Run
 
 GOAL = "core.explained_variance"
 

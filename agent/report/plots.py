@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.base.errors import AgentError
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Refusal, exhausted
+from agent.campaign.workspace import PLOT
 from agent.compute.job import run_contained
 from agent.compute.local import tail
 from agent.execute.runs import FEEDBACK, on_disk
@@ -13,9 +15,7 @@ from agent.execute.surroundings import environment, lab_command
 from agent.gates.protect import breaches, explain
 from agent.prompt import plot_prompt
 from agent.propose import refuse, unknown_references
-from agent.state import Refusal, exhausted
 from agent.turn import Question, take_turn
-from agent.workspace import PLOT
 
 DRAWN = ".drawn.json"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,11 +1,11 @@
 """Results as text: the table of runs for a prompt, a run's table for the notes, the final table for the screen."""
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run
 from agent.report.judged import comparison_of, earlier_comparison, goal
 from agent.results.compare import Comparison, Row, judge
 from agent.results.read import Value, shown
 from agent.results.references import fill
-from agent.state import Run
 
 # What the table of all runs shows, where it was scored; the last run is shown in full.
 BRIEF = (

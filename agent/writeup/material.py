@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable
 
 from agent.audit.evidence import NOISE, Evidence
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT
 from agent.notes import changed_settings, setting
 from agent.prompt import ARROWS, render
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.tables import detail, headlines, one_line_table, told
 from agent.results.read import shown
-from agent.state import Run
-from agent.workspace import EXPERIMENT
 from agent.writeup.paper import Paper
 from lab.errors import LabError
 

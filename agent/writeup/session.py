@@ -10,14 +10,14 @@ from agent.audit.evidence import gather
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.screen import Screen
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.workspace import Workspace
 from agent.compute.sandbox import Sandbox
 from agent.idea import IDEAS
 from agent.models import make_model
 from agent.models.base import Model
 from agent.models.budget import Budget
 from agent.report.tables import brief
-from agent.workspace import Workspace
 from agent.writeup.citations import Library
 from agent.writeup.draft import Writer
 from agent.writeup.html import write_html

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.base.screen import Screen
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.hashes import broken_seals, seal_results
+from agent.campaign.settings import Settings
+from agent.campaign.state import Run
+from agent.campaign.workspace import EXPERIMENT, TEMPLATE, Workspace
 from agent.execute.baselines import make_baselines
 from agent.execute.runs import execute, score
 from agent.gates.canonical import code_key
@@ -19,10 +23,6 @@ from agent.models.base import Reply, Request
 from agent.propose import propose
 from agent.report.judged import comparison_of
 from agent.report.plots import edit_plots, make_plots
-from agent.seal import broken_seals, seal_results
-from agent.settings import Settings
-from agent.state import Run
-from agent.workspace import EXPERIMENT, TEMPLATE, Workspace
 from bench.integrity.cases import FOLDER, Case, Outcome, read_case
 
 _IDEA = {

@@ -19,16 +19,16 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.interrupt import INTERRUPTED, Interrupt
 from agent.base.screen import Screen
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.settings import Settings
+from agent.campaign.workspace import Workspace
 from agent.compute.jail.spec import Limits
 from agent.compute.job import Order
 from agent.compute.slurm.executor import Slurm
 from agent.compute.slurm.queue import cancel
 from agent.compute.slurm.settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
-from agent.settings import Settings
 from agent.together import run_together
-from agent.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = os.sysconf("SC_PAGE_SIZE")

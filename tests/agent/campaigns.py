@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from agent.base.screen import Screen
-from agent.campaign import Campaign
-from agent.ledger import Ledger
-from agent.workspace import Workspace
+from agent.campaign.campaign import Campaign
+from agent.campaign.ledger import Ledger
+from agent.campaign.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "profiles" / "tiny.toml"

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from agent.history import read_state
-from agent.ledger import Ledger
-from agent.state import next_step
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Ledger
+from agent.campaign.state import next_step
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 

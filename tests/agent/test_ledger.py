@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.base.errors import AgentError
-from agent.ledger import Ledger
+from agent.campaign.ledger import Ledger
 
 
 def test_events_come_back_in_order(tmp_path):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent.base.screen import Screen
-from agent.campaign import Campaign
-from agent.history import read_state
+from agent.campaign.campaign import Campaign
+from agent.campaign.history import read_state
+from agent.campaign.state import Run
+from agent.campaign.workspace import Workspace
 from agent.prompt import plot_prompt, turn_prompt
-from agent.state import Run
-from agent.workspace import Workspace
 
 SMALL = 8000
 

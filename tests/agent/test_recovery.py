@@ -16,16 +16,16 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.files import remove_scratch, remove_unfinished, scratch_prefix, write_atomically
+from agent.campaign.ledger import Ledger
+from agent.campaign.recovery import recover
+from agent.campaign.settings import Settings
+from agent.campaign.state import next_step
+from agent.campaign.workspace import DAY, EXPERIMENT, Workspace
 from agent.execute.runs import score
 from agent.gates.smoke import smoke
 from agent.idea import parse_idea
-from agent.ledger import Ledger
 from agent.loop import settle
-from agent.recovery import recover
 from agent.report.plots import edit_plots
-from agent.settings import Settings
-from agent.state import next_step
-from agent.workspace import DAY, EXPERIMENT, Workspace
 from tests.agent.campaigns import cut_after, launch, mounted
 
 IDEA = parse_idea(
@@ -116,7 +116,7 @@ def test_a_run_whose_tries_are_used_up_is_given_up_by_whoever_comes_next(campaig
 
 def test_the_lock_names_a_living_holder_and_is_free_once_that_is_killed(workspace):
     code = (
-        "import sys, time; from pathlib import Path; from agent.workspace import Workspace\n"
+        "import sys, time; from pathlib import Path; from agent.campaign.workspace import Workspace\n"
         "with Workspace(Path(sys.argv[1])).lock():\n"
         "    print('held', flush=True); time.sleep(60)"
     )
@@ -217,7 +217,7 @@ def test_locks_of_a_git_that_was_killed_are_removed_and_those_of_one_at_work_are
 
 
 def test_a_git_that_goes_on_keeps_its_lock(workspace, monkeypatch):
-    monkeypatch.setattr("agent.recovery.PATIENCE", 0.2)
+    monkeypatch.setattr("agent.campaign.recovery.PATIENCE", 0.2)
     lock = workspace.path / ".git" / "index.lock"
     lock.write_text("")
     with git_at_work(workspace), pytest.raises(AgentError, match=r"a git is at work in .* and holds index\.lock"):

@@ -3,10 +3,10 @@
 import pytest
 
 from agent.base.errors import AgentError
-from agent.history import read_state
-from agent.ledger import Event
-from agent.settings import Settings
-from agent.state import exhausted, next_step
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Event
+from agent.campaign.settings import Settings
+from agent.campaign.state import exhausted, next_step
 
 EDIT = {"commit": "c", "parent": "p", "code": "k", "change": "x", "prediction": "", "predictions": [], "analysis": ""}
 

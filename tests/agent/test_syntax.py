@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent.base.syntax import expression_tree, literal
+from agent.campaign.workspace import EXPERIMENT, TEMPLATE
 from agent.gates.canonical import canonical
 from agent.gates.protect import breaches
-from agent.workspace import EXPERIMENT, TEMPLATE
 
 
 class Rubbish:

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from agent.history import read_state
-from agent.ledger import Ledger
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Ledger
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 SETTINGS = ["--profile", TINY, "--max-runs", 1, "--confirm", 0, "--no-matched", "--evals", "core", "--json"]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.history import read_state
-from agent.ledger import Ledger
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Ledger
 from agent.models.transcript import read_lines
 from agent.verify import verify
 from lab import cache

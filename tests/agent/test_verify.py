@@ -9,7 +9,7 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.files import sha256
-from agent.seal import hashes
+from agent.campaign.hashes import hashes
 from agent.verify import main, read_records, verify
 from tests.agent.campaigns import ROOT
 

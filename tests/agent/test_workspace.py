@@ -5,10 +5,10 @@ import subprocess
 import pytest
 
 from agent.base.errors import AgentError
+from agent.campaign.settings import Settings
+from agent.campaign.workspace import Workspace
 from agent.gates.canonical import code_key
 from agent.idea import parse_idea
-from agent.settings import Settings
-from agent.workspace import Workspace
 
 IDEA = parse_idea(
     {"Name": "an_idea", "Title": "T", "Experiment": "e", "Technical_Details": "d", "Implementation_Plan": "p"}, "here"
@@ -70,7 +70,10 @@ def test_no_git_leaves_nothing(tmp_path, template, monkeypatch):
 
 
 def test_a_failure_on_the_way_leaves_nothing(tmp_path, template, monkeypatch):
-    monkeypatch.setattr("agent.workspace._first_commit", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    def fail(*_):
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr("agent.campaign.workspace._first_commit", fail)
     with pytest.raises(AgentError, match="No space left"):
         Workspace.create(IDEA, SETTINGS, tmp_path / "runs", template)
     assert list((tmp_path / "runs").iterdir()) == []

@@ -29,7 +29,7 @@ from agent.compute.slurm.settings import SlurmSettings
 from agent.compute.slurm.submission import Job, asked, submit
 
 if TYPE_CHECKING:
-    from agent.campaign import Campaign
+    from agent.campaign.campaign import Campaign
 
 Tick = Callable[[], None]
 PAUSE = 0.5

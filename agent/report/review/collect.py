@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.state import Run, next_step
+from agent.campaign.workspace import EXPERIMENT
 from agent.models.transcript import Spent, read_lines, spent_by
 from agent.notes import changed_settings, diff_summary, ending
 from agent.report.closing import chance_text, confirmation_text
@@ -17,8 +19,6 @@ from agent.report.review.diffs import Line, side_by_side
 from agent.report.tables import brief, headlines, outcomes, short, sign, told
 from agent.results.compare import Comparison, Row, judge
 from agent.results.read import Value, read_json, shown
-from agent.state import Run, next_step
-from agent.workspace import EXPERIMENT
 
 PLANE = ("core.l0", "core.explained_variance")
 CURVE = "explained_variance"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.screen import Screen, duration
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.workspace import Workspace
 from agent.report.review.charts import svg
 from agent.report.review.collect import collect
 from agent.report.review.diffs import style_rules
-from agent.workspace import Workspace
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,9 +9,9 @@ from agent.audit import audit, read_document
 from agent.audit.bibliography import SHIPPED, read_bibliography
 from agent.audit.load import load_evidence
 from agent.base.screen import Screen
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.workspace import Workspace
 from agent.notes import write_notes
-from agent.workspace import Workspace
 from bench.writeup.__main__ import audit_seconds
 from bench.writeup.cases import Bench, Fault, Honest, load_faults, load_honest, unpack
 

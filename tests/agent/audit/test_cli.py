@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.audit.__main__ import main
+from agent.campaign.settings import Settings
+from agent.campaign.workspace import Workspace
 from agent.idea import load_idea
-from agent.settings import Settings
-from agent.workspace import Workspace
 from bench.writeup.cases import Bench, unpack
 from tests.agent.campaigns import TINY
 

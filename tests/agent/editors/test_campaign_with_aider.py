@@ -5,9 +5,9 @@ import json
 import pytest
 
 from agent.base.errors import AgentError
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Ledger
 from agent.editors.aider import find_aider
-from agent.history import read_state
-from agent.ledger import Ledger
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 

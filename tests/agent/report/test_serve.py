@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.campaign.settings import Settings
+from agent.campaign.workspace import Workspace
 from agent.idea import load_idea
 from agent.report.review.page import open_campaign, write_report
 from agent.report.review.serve import make_server
-from agent.settings import Settings
-from agent.workspace import Workspace
 from tests.agent.campaigns import IDEA, TINY
 
 SECRET = "what nobody may read"

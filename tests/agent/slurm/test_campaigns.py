@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.workspace import Workspace
+from agent.campaign.workspace import Workspace
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 from tests.agent.slurm.cluster import wait_until
 

@@ -18,7 +18,8 @@ import pytest
 from agent.base.errors import AgentError
 from agent.base.screen import Screen
 from agent.begin import take_up
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
+from agent.campaign.workspace import Workspace
 from agent.compute.jail.spec import Limits
 from agent.compute.job import Order
 from agent.compute.local import Result
@@ -28,7 +29,6 @@ from agent.compute.slurm.settings import SlurmSettings
 from agent.compute.slurm.submission import submit
 from agent.idea import load_idea
 from agent.launch import _parser
-from agent.workspace import Workspace
 from tests.agent.campaigns import IDEA, ROOT, TINY
 from tests.agent.slurm.cluster import Cluster, processes, read, wait_until
 

@@ -1,7 +1,7 @@
 """What happened, in order: an append-only file of events, each line carrying the hash of the line before it.
 
-State is never stored; it is computed from these events (`agent.history`), so a campaign can be stopped anywhere and
-gone on with.
+State is never stored; it is computed from these events (`agent.campaign.history`), so a campaign can be stopped
+anywhere and gone on with.
 """
 
 import json

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.base.errors import AgentError
 from agent.base.files import remove_scratch, remove_unfinished
-from agent.campaign import Campaign
+from agent.campaign.campaign import Campaign
 
 # A git that is at work in the folder, a killed launcher's or the user's, is given this many seconds to end by itself.
 PATIENCE = 5.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent.base.files import remove_unfinished
 
 if TYPE_CHECKING:
-    from agent.campaign import Campaign
+    from agent.campaign.campaign import Campaign
 
 RESULTS = "results.json"
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.base.screen import Screen
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Event
+from agent.campaign.settings import Settings
+from agent.campaign.state import Attempt, State
+from agent.campaign.workspace import EXPERIMENT, Workspace
 from agent.gates.canonical import code_key
-from agent.history import read_state
 from agent.idea import Idea, parse_idea
-from agent.ledger import Event
 from agent.models.base import Model, Reply, Request
 from agent.results.read import Group, RunResult, Value, load_groups, load_result
-from agent.settings import Settings
-from agent.state import Attempt, State
-from agent.workspace import EXPERIMENT, Workspace
 
 if TYPE_CHECKING:
     from agent.compute.executor import Executor

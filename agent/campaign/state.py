@@ -1,12 +1,12 @@
-"""Where a campaign stands, as its ledger tells it (`agent.history`), and what comes next."""
+"""Where a campaign stands, as its ledger tells it (`agent.campaign.history`), and what comes next."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent.confirmation import Confirmation
+from agent.campaign.confirmation import Confirmation
+from agent.campaign.settings import Settings
 from agent.reply import Prediction
-from agent.settings import Settings
 
 
 @dataclass

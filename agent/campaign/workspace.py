@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from agent.base.errors import AgentError
 from agent.base.files import flush_folder, write_atomically
+from agent.campaign.ledger import ANCHOR, Ledger
 from agent.idea import Idea
-from agent.ledger import ANCHOR, Ledger
 
 if TYPE_CHECKING:
     from git import Repo
     from git.exc import GitCommandError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "templates" / "sae_experiment"
 RUNS = ROOT / "runs"
 EXPERIMENT = "experiment.py"

@@ -5,11 +5,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.base.errors import AgentError
-from agent.confirmation import Confirmation
-from agent.ledger import Event
+from agent.campaign.confirmation import Confirmation
+from agent.campaign.ledger import Event
+from agent.campaign.settings import Settings
+from agent.campaign.state import Attempt, Refusal, Run, State
 from agent.reply import Prediction
-from agent.settings import Settings
-from agent.state import Attempt, Refusal, Run, State
 
 
 def read_state(events: list[Event]) -> State:

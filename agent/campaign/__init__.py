@@ -1,0 +1,1 @@
+"""What is known of a campaign, and what acts on it."""
