@@ -60,7 +60,7 @@ def check(arguments: argparse.Namespace, name: str) -> Checked:
     if choice.provider == "replay" and not Path(choice.name).is_file():
         raise AgentError(f"no file to replay at {choice.name}: give --model replay:PATH the path of a transcript.jsonl")
     if arguments.editor == "aider":
-        from agent.editors.aider import find_aider
+        from agent.edit.aider.editor import find_aider
 
         find_aider()
     choose_sandbox(not arguments.no_sandbox)

@@ -81,7 +81,7 @@ def _with_blocks(campaign: Campaign, question: Question) -> Turn:
 
 
 def _with_aider(campaign: Campaign, question: Question) -> Turn:
-    from agent.editors.aider import edit_with_aider
+    from agent.edit.aider.editor import edit_with_aider
 
     task = f"{question.system}\n\n{question.prompt}"
     turn = edit_with_aider(campaign.model, task, campaign.workspace.path, question.editable, purpose=question.purpose)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.base.errors import AgentError
-from agent.editors.aider import edit_with_aider, find_aider
-from agent.editors.bridge import Bridge, request_of
+from agent.edit.aider.bridge import Bridge, request_of
+from agent.edit.aider.editor import edit_with_aider, find_aider
 from agent.models import Budget, BudgetExceeded, Model, ModelSettings, make_model
 from agent.models.transcript import read_lines
 from tests.servers.model_server import ModelServer, fault

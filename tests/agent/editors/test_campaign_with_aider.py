@@ -7,7 +7,7 @@ import pytest
 from agent.base.errors import AgentError
 from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
-from agent.editors.aider import find_aider
+from agent.edit.aider.editor import find_aider
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from agent.base.errors import AgentError
 from agent.base.files import scratch_prefix
 from agent.base.keys import child_environment, scrub
+from agent.edit.aider.bridge import MODEL_NAME, Bridge
 from agent.edit.gate import added_faults
 from agent.edit.store import Change, write_all
 from agent.edit.types import Outcome
-from agent.editors.bridge import MODEL_NAME, Bridge
 from agent.models.base import Model, Reply
 
 COMMAND_VARIABLE = "SAE_AGENT_AIDER"
@@ -57,7 +57,7 @@ def find_aider(environ: Mapping[str, str] | None = None) -> Path:
         if not os.access(given, os.X_OK):
             raise AgentError(f"{COMMAND_VARIABLE} is {given}, which is no command: give the path of aider")
         return Path(given)
-    built = Path(__file__).resolve().parents[2] / ".aider-venv" / "bin" / "aider"
+    built = Path(__file__).resolve().parents[3] / ".aider-venv" / "bin" / "aider"
     if built.exists():
         return built
     found = shutil.which("aider", path=environ.get("PATH"))
