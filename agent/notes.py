@@ -5,10 +5,10 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
+from agent.base.texts import render
 from agent.campaign.campaign import Campaign
 from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT
-from agent.prompt import render
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.judged import comparison_of, goal
 from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
@@ -30,6 +30,7 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if state.baselines is None:
         return
     text = render(
+        "agent.report",
         "notes.txt.j2",
         idea=campaign.idea.model_dump(),
         scripted=_scripted(campaign),

@@ -5,11 +5,11 @@ from typing import Any
 from agent.campaign.campaign import Campaign
 from agent.campaign.state import Refusal, Run, exhausted
 from agent.campaign.workspace import EXPERIMENT
+from agent.dialogue.prompt import REPLY_SHOWN, turn_prompt
+from agent.dialogue.reply import ReplyParts
+from agent.dialogue.turn import Question, Turn, take_turn
 from agent.gates.protect import breaches, explain
-from agent.prompt import REPLY_SHOWN, turn_prompt
-from agent.reply import ReplyParts
 from agent.results.references import dangling
-from agent.turn import Question, Turn, take_turn
 
 
 def propose(campaign: Campaign, this: Run) -> None:

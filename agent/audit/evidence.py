@@ -15,7 +15,7 @@ from agent.results.read import Group, RunResult, Value, shown
 if TYPE_CHECKING:
     from agent.campaign.campaign import Campaign
     from agent.campaign.state import Run
-    from agent.reply import Prediction
+    from agent.dialogue.reply import Prediction
 
 # As a source, how far one new run of the first baseline may lie from its mean: `{noise:core.explained_variance}`.
 NOISE = "noise"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from agent.campaign.confirmation import Confirmation
 from agent.campaign.settings import Settings
-from agent.reply import Prediction
+from agent.dialogue.reply import Prediction
 
 
 @dataclass

@@ -10,12 +10,12 @@ from agent.campaign.state import Refusal, exhausted
 from agent.campaign.workspace import PLOT
 from agent.compute.job import run_contained
 from agent.compute.local import tail
+from agent.dialogue.prompt import plot_prompt
+from agent.dialogue.turn import Question, take_turn
 from agent.execute.runs import FEEDBACK, on_disk
 from agent.execute.surroundings import environment, lab_command
 from agent.gates.protect import breaches, explain
-from agent.prompt import plot_prompt
 from agent.propose import refuse, unknown_references
-from agent.turn import Question, take_turn
 
 DRAWN = ".drawn.json"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.reply import Prediction
+from agent.dialogue.reply import Prediction
 from agent.results.confounds import L0, Confound, find_confounds
 from agent.results.noise import difference
 from agent.results.read import Group, RunResult, Value

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.base.texts import render
 from agent.edit import Block, apply_reply
 from agent.models.base import Model, Request
-from agent.prompt import render
 from agent.writeup.citations import Library
 from agent.writeup.outline import Section
 from agent.writeup.paper import Paper
@@ -121,7 +121,8 @@ class Writer:
 
     def _request(self, section: Section, stage: Stage, faults: str, feedback: str, searches: int) -> Request:
         prompt = render(
-            "writeup_turn.md.j2",
+            "agent.writeup",
+            "prompts/turn.md.j2",
             section=section,
             stage=stage,
             others=self._others(section, stage),

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 
 from agent.audit.evidence import NOISE, Evidence
+from agent.base.texts import render
 from agent.campaign.campaign import Campaign
 from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT
+from agent.dialogue.prompt import ARROWS
 from agent.notes import changed_settings, setting
-from agent.prompt import ARROWS, render
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.tables import detail, headlines, one_line_table, told
 from agent.results.read import shown
@@ -42,7 +43,7 @@ def fixed_part(campaign: Campaign, paper: Paper) -> Callable[[], str]:
     }
 
     def made() -> str:
-        return render("writeup_system.md.j2", keys=", ".join(paper.bibliography), **known)
+        return render("agent.writeup", "prompts/system.md.j2", keys=", ".join(paper.bibliography), **known)
 
     return made
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.base.files import write_atomically
+from agent.base.texts import render
 from agent.models.base import Model, Request
-from agent.prompt import render
 
 TRIES = 3
 
@@ -41,7 +41,7 @@ def review(paper: str, model: Model, path: Path) -> Review | None:
     """
     feedback = ""
     for _ in range(TRIES):
-        prompt = render("writeup_review.md.j2", paper=paper, feedback=feedback)
+        prompt = render("agent.writeup", "prompts/review.md.j2", paper=paper, feedback=feedback)
         reply = model.ask(Request(system="You review papers.", prompt=prompt, purpose="writeup_review"))
         found = re.search(r"\{.*\}", reply.text, re.DOTALL)
         try:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.reply import Prediction
+from agent.dialogue.reply import Prediction
 from agent.report.judged import wanted_k
 from agent.results.compare import best_comparison, compare, judge
 from agent.results.read import Group, RunResult, Value, shown, shown_spread

@@ -10,7 +10,7 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.history import read_state
 from agent.campaign.state import Run
 from agent.campaign.workspace import Workspace
-from agent.prompt import plot_prompt, turn_prompt
+from agent.dialogue.prompt import plot_prompt, turn_prompt
 
 SMALL = 8000
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.reply import Prediction, parse_reply
+from agent.dialogue.reply import Prediction, parse_reply
 
 BLOCK = "experiment.py\n<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n"
 

@@ -5,10 +5,10 @@ import shutil
 import pytest
 
 from agent.campaign.workspace import EXPERIMENT, PLOT, TEMPLATE
+from agent.dialogue.reply import parse_reply
 from agent.edit import apply_reply
 from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
-from agent.reply import parse_reply
 from bench.integrity.cases import load_cases
 from bench.integrity.judge import judge, make_base
 from tests.agent.campaigns import TINY

@@ -8,10 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from agent.dialogue.reply import parse_reply
 from agent.edit import apply_reply
 from agent.gates.canonical import code_key
 from agent.idea import list_ideas, load_idea
-from agent.reply import parse_reply
 from tests.templates.test_experiment import TEMPLATE, FakeRun, config, load_module
 
 ROOT = TEMPLATE.parents[1]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from agent.campaign.campaign import Campaign
 from agent.campaign.state import Refusal
+from agent.dialogue.reply import ReplyParts, parse_reply
 from agent.edit import Block, Outcome, apply_reply
 from agent.models.base import Reply
-from agent.reply import ReplyParts, parse_reply
 
 
 @dataclass(frozen=True)

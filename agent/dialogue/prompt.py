@@ -1,17 +1,12 @@
 """What the model is asked: built afresh from the state at every turn, so that turn ten costs what turn one did."""
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
+from agent.base.texts import render
 from agent.campaign.campaign import Campaign
 from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT, PLOT
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.judged import goal
 from agent.report.tables import baseline_detail, detail, one_line_table
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 ARROWS = "(+) higher is better, (-) lower is better, ~ within noise; baselines are means over seeds"
 REPLY_SHOWN = 6000
@@ -32,7 +27,8 @@ def turn_prompt(campaign: Campaign, this: Run) -> tuple[str, str]:
     scored = [run for run in state.scored if run.number < this.number]
     before = state.runs[this.number - 2] if this.number > 1 else None
     prompt = render(
-        "turn.md.j2",
+        "agent.dialogue",
+        "prompts/turn.md.j2",
         number=this.number,
         max_runs=settings.max_runs,
         attempts=settings.attempts,
@@ -55,7 +51,8 @@ def plot_prompt(campaign: Campaign) -> tuple[str, str]:
     """The question that closes a campaign: its analysis, and edits of the plots."""
     state = campaign.state
     prompt = render(
-        "plots.md.j2",
+        "agent.dialogue",
+        "prompts/plots.md.j2",
         arrows=ARROWS,
         table=one_line_table(campaign, state.runs),
         # No turn came after the last run, so nobody was asked about it.
@@ -74,7 +71,8 @@ def system_prompt(campaign: Campaign) -> str:
     seconds = [run.training.get("seconds") for group in campaign.baselines.values() for run in group.runs]
     known = [float(value) for value in seconds if value]
     return render(
-        "system.md.j2",
+        "agent.dialogue",
+        "prompts/system.md.j2",
         idea=campaign.idea,
         profile=campaign.profile,
         limit=f"{campaign.settings.run_seconds or campaign.profile.limits.run_seconds:.0f}",
@@ -84,23 +82,4 @@ def system_prompt(campaign: Campaign) -> str:
         matched=campaign.settings.matched,
         confirm=campaign.settings.confirm,
         goal=goal(campaign),
-    )
-
-
-def render(template: str, **values: Any) -> str:
-    """A text made from one of the templates in `agent/prompts/`."""
-    return _environment().get_template(template).render(**values)
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("agent", "prompts"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
     )

@@ -1,1 +1,0 @@
-"""Other people's editors in place of our own edit engine, held to the same rules."""
