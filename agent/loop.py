@@ -16,8 +16,8 @@ from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.runs import execute, score
 from agent.gates.smoke import smoke
-from agent.notes import check_notes, write_notes
 from agent.propose import propose
+from agent.report.notes import check_notes, write_notes
 from agent.report.plots import edit_plots, make_plots
 from agent.report.review import write_report
 

@@ -9,8 +9,8 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT
 from agent.dialogue.prompt import ARROWS
-from agent.notes import changed_settings, setting
 from agent.report.closing import chance_text, confirmation_text
+from agent.report.notes import changed_settings, setting
 from agent.report.tables import detail, headlines, one_line_table, told
 from agent.results.read import shown
 from agent.writeup.paper import Paper

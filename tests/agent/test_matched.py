@@ -15,8 +15,8 @@ from agent.execute.baselines import make_baselines, obtain, profile_recipe
 from agent.execute.confirm import confirm
 from agent.execute.freshness import check_freshness
 from agent.execute.kept import KIND, copy_seeds, differences
-from agent.notes import check_notes, write_notes
 from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
+from agent.report.notes import check_notes, write_notes
 from agent.results.compare import compare
 from lab import cache
 from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened

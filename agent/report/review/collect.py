@@ -11,9 +11,9 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.state import Run, next_step
 from agent.campaign.workspace import EXPERIMENT
 from agent.models.transcript import Spent, read_lines, spent_by
-from agent.notes import changed_settings, diff_summary, ending
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.judged import comparison_of, goal
+from agent.report.notes import changed_settings, diff_summary, ending
 from agent.report.review.charts import Chart, Curve, Level, Point
 from agent.report.review.diffs import Line, side_by_side
 from agent.report.tables import brief, headlines, outcomes, short, sign, told
