@@ -11,15 +11,15 @@ from agent.campaign.hashes import broken_seals, seal_results
 from agent.campaign.ledger import Event
 from agent.campaign.recovery import recover
 from agent.campaign.state import Run, Step, next_step, worn_out
-from agent.execute.baselines import make_baselines, make_matched
-from agent.execute.confirm import confirm
-from agent.execute.freshness import check_freshness
-from agent.execute.runs import execute, score
-from agent.gates.smoke import smoke
-from agent.propose import propose
 from agent.report.notes import check_notes, write_notes
-from agent.report.plots import edit_plots, make_plots
 from agent.report.review import write_report
+from agent.steps.baselines import make_baselines, make_matched
+from agent.steps.confirm import confirm
+from agent.steps.figures import edit_plots, make_plots
+from agent.steps.freshness import check_freshness
+from agent.steps.propose import propose
+from agent.steps.runs import execute, score
+from agent.steps.smoke import smoke
 
 
 def run_campaign(campaign: Campaign) -> None:

@@ -195,7 +195,7 @@ def _rescored(folder: Path, records: Records) -> list[str]:
     from agent.compute.jail.spec import Limits
     from agent.compute.local import tail
     from agent.compute.sandbox import choose_sandbox, contain, gpus
-    from agent.execute.surroundings import lab_command
+    from agent.steps.environment import lab_command
     from lab.cache import root
 
     started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})

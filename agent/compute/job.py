@@ -100,7 +100,7 @@ def run_contained(
         command: The program and its arguments.
         label: What it is, in words.
         cwd: Its working folder; it may not write there unless that is said below.
-        env: Its environment (`agent.execute.surroundings.environment`).
+        env: Its environment (`agent.steps.environment.environment`).
         log: The file that takes its output.
         seconds: The time limit.
         writable: The folders that it may change; they must exist, but for those to be emptied.

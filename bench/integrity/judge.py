@@ -13,16 +13,16 @@ from agent.campaign.hashes import broken_seals, seal_results
 from agent.campaign.settings import Settings
 from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT, TEMPLATE, Workspace
-from agent.execute.baselines import make_baselines
-from agent.execute.runs import execute, score
 from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
-from agent.gates.smoke import smoke
 from agent.idea import parse_idea
 from agent.models.base import Reply, Request
-from agent.propose import propose
 from agent.report.judged import comparison_of
-from agent.report.plots import edit_plots, make_plots
+from agent.steps.baselines import make_baselines
+from agent.steps.figures import edit_plots, make_plots
+from agent.steps.propose import propose
+from agent.steps.runs import execute, score
+from agent.steps.smoke import smoke
 from bench.integrity.cases import FOLDER, Case, Outcome, read_case
 
 _IDEA = {

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from agent.execute.kept import (
+from agent.steps.baseline_cache import (
     KIND,
     Recipe,
     copy_seeds,

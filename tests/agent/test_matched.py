@@ -11,13 +11,13 @@ from agent.base.errors import AgentError
 from agent.campaign.history import read_state
 from agent.campaign.state import next_step
 from agent.dialogue.prompt import plot_prompt, turn_prompt
-from agent.execute.baselines import make_baselines, obtain, profile_recipe
-from agent.execute.confirm import confirm
-from agent.execute.freshness import check_freshness
-from agent.execute.kept import KIND, copy_seeds, differences
 from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
 from agent.report.notes import check_notes, write_notes
 from agent.results.compare import compare
+from agent.steps.baseline_cache import KIND, copy_seeds, differences
+from agent.steps.baselines import make_baselines, obtain, profile_recipe
+from agent.steps.confirm import confirm
+from agent.steps.freshness import check_freshness
 from lab import cache
 from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened
 

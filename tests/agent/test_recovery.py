@@ -21,11 +21,11 @@ from agent.campaign.recovery import recover
 from agent.campaign.settings import Settings
 from agent.campaign.state import next_step
 from agent.campaign.workspace import DAY, EXPERIMENT, Workspace
-from agent.execute.runs import score
-from agent.gates.smoke import smoke
 from agent.idea import parse_idea
 from agent.loop import settle
-from agent.report.plots import edit_plots
+from agent.steps.figures import edit_plots
+from agent.steps.runs import score
+from agent.steps.smoke import smoke
 from tests.agent.campaigns import cut_after, launch, mounted
 
 IDEA = parse_idea(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agent.base.errors import AgentError
-from agent.report.plots import DRAWN, PNG, check_figures
+from agent.steps.figures import DRAWN, PNG, check_figures
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from agent.compute.job import run_contained
 from agent.compute.local import tail
 from agent.dialogue.prompt import plot_prompt
 from agent.dialogue.turn import Question, take_turn
-from agent.execute.runs import FEEDBACK, on_disk
-from agent.execute.surroundings import environment, lab_command
 from agent.gates.protect import breaches, explain
-from agent.propose import refuse, unknown_references
+from agent.steps.environment import environment, lab_command
+from agent.steps.propose import refuse, unknown_references
+from agent.steps.runs import FEEDBACK, on_disk
 
 DRAWN = ".drawn.json"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -14,12 +14,12 @@ from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT
 from agent.compute.job import run_contained
 from agent.compute.local import Result, tail
-from agent.execute.surroundings import environment, lab_command, progress_in
 from agent.gates.after import idle_parts, objections
 from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.tables import summary
 from agent.results.compare import best_comparison
 from agent.results.read import load_result
+from agent.steps.environment import environment, lab_command, progress_in
 
 FEEDBACK = 1500
 # A failure with fewer bytes left on the disk counts as the disk's.

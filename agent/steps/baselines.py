@@ -19,7 +19,9 @@ from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT
 from agent.compute.job import run_set_up
-from agent.execute.kept import (
+from agent.report.judged import comparison_of, headline_verdicts
+from agent.results.read import load_result
+from agent.steps.baseline_cache import (
     KIND,
     Recipe,
     conditions,
@@ -30,10 +32,8 @@ from agent.execute.kept import (
     other_conditions,
     set_aside,
 )
-from agent.execute.runs import evaluate, require, train
-from agent.execute.surroundings import environment, lab_command, progress_in
-from agent.report.judged import comparison_of, headline_verdicts
-from agent.results.read import load_result
+from agent.steps.environment import environment, lab_command, progress_in
+from agent.steps.runs import evaluate, require, train
 
 
 def make_baselines(campaign: Campaign) -> None:

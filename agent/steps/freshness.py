@@ -3,8 +3,8 @@
 from agent.base.errors import AgentError
 from agent.campaign.campaign import Campaign
 from agent.campaign.state import Step, next_step
-from agent.execute.baselines import go_on_stale, prepare, profile_recipe
-from agent.execute.kept import KIND, Recipe, conditions, copy_seeds, damage, differences
+from agent.steps.baseline_cache import KIND, Recipe, conditions, copy_seeds, damage, differences
+from agent.steps.baselines import go_on_stale, prepare, profile_recipe
 
 # The steps whose outcome is compared with a baseline; before the others nothing needs to be looked at.
 _NEED_BASELINES: tuple[Step, ...] = ("propose", "execute", "score", "match", "confirm")

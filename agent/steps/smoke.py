@@ -15,8 +15,8 @@ from agent.campaign.state import Run
 from agent.campaign.workspace import EXPERIMENT, TEMPLATE
 from agent.compute.local import Result, tail
 from agent.compute.slurm.settings import SlurmSettings
-from agent.execute.runs import train
 from agent.gates.changed import Region, never_ran
+from agent.steps.runs import train
 
 STEPS = 24
 SAID = 1500

@@ -12,10 +12,10 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.confirmation import Confirmation
 from agent.campaign.workspace import EXPERIMENT
 from agent.compute.local import tail
-from agent.execute.baselines import obtain
-from agent.execute.kept import Recipe, copy_seeds
-from agent.execute.runs import FEEDBACK, evaluate, train
 from agent.report.judged import best_run, confirmation_of, goal, headline_verdicts
+from agent.steps.baseline_cache import Recipe, copy_seeds
+from agent.steps.baselines import obtain
+from agent.steps.runs import FEEDBACK, evaluate, train
 
 
 def confirm(campaign: Campaign) -> None:

@@ -1,1 +1,0 @@
-"""How a change becomes a result."""

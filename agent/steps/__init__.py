@@ -1,0 +1,1 @@
+"""The steps of a campaign, a file each."""
