@@ -15,8 +15,8 @@ from agent.base.interrupt import INTERRUPTED, Interrupt
 
 if TYPE_CHECKING:
     from agent.base.screen import Screen
-    from agent.begin import Checked
     from agent.campaign.campaign import Campaign
+    from agent.cli.begin import Checked
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "all"
@@ -47,9 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from agent.begin import begin
     from agent.campaign.campaign import Campaign
     from agent.campaign.workspace import Workspace
+    from agent.cli.begin import begin
     from lab.errors import LabError
 
     if arguments.idea and arguments.resume:
@@ -86,7 +86,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
 
 def _checked(arguments: argparse.Namespace, name: str, one_of_many: bool) -> "Checked":
     """An idea that can begin; of several it is said which can't."""
-    from agent.begin import check
+    from agent.cli.begin import check
 
     try:
         return check(arguments, name)
@@ -127,7 +127,7 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
     Raises:
         AgentError: Something that only the user can mend.
     """
-    from agent.begin import take_up
+    from agent.cli.begin import take_up
     from agent.loop import run_campaign
     from agent.models.base import BudgetExceeded
     from lab.errors import LabError
@@ -156,10 +156,10 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
 
 def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, interrupt: "Interrupt") -> int:
     """Go on with several campaigns; one that is stopped does not stop the others."""
-    from agent.begin import settings_with
+    from agent.cli.begin import settings_with
+    from agent.cli.side_by_side import UNEXPECTED, run_together
     from agent.compute.executor import places, share_cores
     from agent.models import Purse
-    from agent.together import UNEXPECTED, run_together
     from lab.errors import LabError
 
     resumed = bool(arguments.resume)

@@ -22,13 +22,13 @@ from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
+from agent.cli.side_by_side import run_together
 from agent.compute.jail.spec import Limits
 from agent.compute.job import Order
 from agent.compute.slurm.executor import Slurm
 from agent.compute.slurm.queue import cancel
 from agent.compute.slurm.settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
-from agent.together import run_together
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = os.sysconf("SC_PAGE_SIZE")

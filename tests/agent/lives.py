@@ -34,8 +34,10 @@ MOMENTS = {
 }
 # What a launcher imports on its way.
 MODULES = (
-    *("agent.launch", "agent.begin", "agent.loop", "agent.together", "agent.report.review.collect", "agent.edit.gate"),
+    *("agent.launch", "agent.cli.begin", "agent.loop", "agent.cli.side_by_side"),
     *(
+        "agent.report.review.collect",
+        "agent.edit.gate",
         "agent.compute.executor",
         "agent.models.openai",
         "agent.edit.store",

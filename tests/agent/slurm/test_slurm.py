@@ -17,9 +17,9 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.screen import Screen
-from agent.begin import take_up
 from agent.campaign.campaign import Campaign
 from agent.campaign.workspace import Workspace
+from agent.cli.begin import take_up
 from agent.compute.jail.spec import Limits
 from agent.compute.job import Order
 from agent.compute.local import Result

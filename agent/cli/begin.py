@@ -18,7 +18,7 @@ from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
 from lab.settings import Profile, load_profile
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The command line: options, the beginning of campaigns, several side by side."""
