@@ -15,7 +15,7 @@ import pytest
 
 from agent.campaign.workspace import Workspace
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
-from tests.agent.slurm.cluster import wait_until
+from tests.agent.compute.slurm.cluster import wait_until
 
 STEPS = ["run 1: scoring", "run 1: smoke run", "run 1: training"]
 WEIGHTS = {"first": 0.02, "second": 0.05, "third": 0.1, "fourth": 0.2}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.agent.slurm.cluster import Cluster, missing, running
+from tests.agent.compute.slurm.cluster import Cluster, missing, running
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from agent.compute.local import Result
 from agent.compute.sandbox import NO_SANDBOX, available, choose_sandbox, contain, tidy
 from bench.sandbox.__main__ import as_nobody, measure
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WAYS = ("bubblewrap", "landlock")
 
 

@@ -1,6 +1,6 @@
 """A Slurm cluster of one node on loopback, for tests: started from a folder of its own, ended by process number.
 
-`python -m tests.agent.slurm.cluster COMMAND` has one for as long as the command runs.
+`python -m tests.agent.compute.slurm.cluster COMMAND` has one for as long as the command runs.
 """
 
 import os

@@ -30,7 +30,7 @@ from agent.compute.slurm.submission import submit
 from agent.idea import load_idea
 from agent.launch import _parser
 from tests.agent.campaigns import IDEA, ROOT, TINY
-from tests.agent.slurm.cluster import Cluster, processes, read, wait_until
+from tests.agent.compute.slurm.cluster import Cluster, processes, read, wait_until
 
 POLL = 0.3
 QUICK = {"poll_seconds": POLL, "grace_seconds": 1, "cpus": 1, "memory_gb": 0.5}
@@ -285,7 +285,7 @@ def test_a_killed_launcher_finds_its_job_again_by_its_number(cluster, tmp_path, 
     campaign = a_campaign(tmp_path)
     order = an_order(campaign, SLEEPS.format(1 if ended else 3))
     launcher = (
-        "import sys; from tests.agent.slurm.test_slurm import *; "
+        "import sys; from tests.agent.compute.slurm.test_slurm import *; "
         "campaign = opened(Path(sys.argv[1])); run(campaign, an_order(campaign, sys.argv[2]))"
     )
     command = [sys.executable, "-c", launcher, str(campaign.workspace.path), order.command[-1]]
