@@ -227,15 +227,14 @@ def _show_end(campaign: "Campaign") -> None:
 
 def _show_all(campaigns: list["Campaign"], codes: list[int]) -> None:
     """A line for each of several campaigns, and the page that leads to them."""
-    from agent.report.judged import best_run, goal
     from agent.report.review import write_index
 
     words = {0: "done", 3: "stopped by its budget", INTERRUPTED: "stopped by the user"}
     rows = []
     for campaign, code in zip(campaigns, codes, strict=True):
         state = campaign.state
-        best = best_run(campaign, state.scored) if state.scored else None
-        row = best.row(goal(campaign)) if best else None
+        best = campaign.best(state.scored) if state.scored else None
+        row = best.row(campaign.goal) if best else None
         told = f"{best.run.name}: {row.metric} {row.verdict}" if best and row else "none is comparable"
         rows.append([campaign.idea.Name, words.get(code, "stopped by an error"), str(len(state.scored)), told])
     columns = ["idea", "campaign", "runs scored", "best run"]

@@ -27,14 +27,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _write(arguments: argparse.Namespace) -> int:
+    from agent.campaign.record import Record
     from agent.report.review import write_index, write_report
-    from agent.report.review.page import open_campaign
 
     folder: Path = arguments.folder
     if not folder.is_dir():
         raise AgentError(f"no such folder: {folder}; give a campaign's folder, or the folder of all")
     if (folder / "ledger.jsonl").exists() or (folder / "experiment.py").exists():
-        path = write_report(open_campaign(folder))
+        path = write_report(Record.open(folder))
     else:
         path = write_index(folder)
     sys.stdout.write(f"{path}\n")

@@ -17,9 +17,9 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.base.guard import guarded
+from agent.campaign.folder import NOTES
 from agent.campaign.hashes import broken_seals
 from agent.campaign.ledger import ANCHOR, START
-from agent.campaign.workspace import NOTES
 
 TOLERANCE = 1e-4
 # How long scoring one SAE again may take.

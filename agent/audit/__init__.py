@@ -90,18 +90,21 @@ def audit(
     for passage in passages(document):
         passage = _without_quotations(passage, evidence)
         if passage.kind == "row":
-            numbers += check_row(passage, document, reader, evidence)
+            seen = evidence.beside([passage.run])
+            numbers += check_row(passage, document, reader, seen)
             read.append((reader.read(document, passage), context))
-            numbers += check_held(read[-1][0], evidence)
+            numbers += check_held(read[-1][0], seen)
             continue
         if passage.section != section:
             context, section = Context((passage.run,) if passage.run else ()), passage.section
         sentence = reader.read(document, passage)
         read.append((sentence, context))
-        numbers += check_held(sentence, evidence)
-        numbers += check_numbers(sentence, evidence, context, document.strict if strict is None else strict)
-        numbers += check_seeds(sentence, evidence)
-        found = list(check_claims(sentence, evidence, context)) or list(methods.check(sentence))
+        named = sentence.named_sources or context.sources
+        seen = evidence.beside([passage.run] if passage.run in evidence.runs else named)
+        numbers += check_held(sentence, seen)
+        numbers += check_numbers(sentence, seen, context, document.strict if strict is None else strict)
+        numbers += check_seeds(sentence, seen)
+        found = list(check_claims(sentence, seen, context)) or list(methods.check(sentence))
         claims += found
         context = _next(context, sentence)
     missing = [Item(0, run, reason) for run, reason in missing_runs(read, evidence)] if whole else []

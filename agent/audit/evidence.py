@@ -2,18 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.results.compare import Comparison, Verdict, best_comparison, compare
+from agent.results.compare import Verdict
 from agent.results.noise import difference
 from agent.results.read import Group, RunResult, Value, shown
 
 if TYPE_CHECKING:
-    from agent.campaign.campaign import Campaign
+    from agent.campaign.record import Record
     from agent.campaign.state import Run
     from agent.dialogue.reply import Prediction
 
@@ -48,6 +48,7 @@ class Evidence:
     """A campaign, as far as a text about it can be checked.
 
     Args:
+        record: The campaign's, which gives the verdicts.
         folder: The campaign's.
         groups: The baselines, by architecture.
         runs: The scored runs, by name (`run_3`).
@@ -58,9 +59,10 @@ class Evidence:
         facts: For each run, numbers that the ledger tells: seconds, attempts, changed lines.
         quotations: What the ledger holds word for word, normalised: the idea, predictions, errors.
         fresh: What a confirmation trained with fresh seeds, the run's group and its baseline's.
-        changed: What a run's baseline depends on and changed before the run was scored.
+        baseline_set: Which set of baselines `groups` are; the newest when None.
     """
 
+    record: "Record"
     folder: Path
     groups: dict[str, Group]
     runs: dict[str, RunResult]
@@ -71,16 +73,39 @@ class Evidence:
     facts: dict[str, set[float]]
     quotations: str
     fresh: dict[str, Group] = field(default_factory=dict)
-    changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
-    _bases: dict[str, str] = field(default_factory=dict)
+    baseline_set: int | None = None
     _values: dict[tuple[str, str], Value | None] = field(default_factory=dict)
+    _of_sets: dict[int, "Evidence"] = field(default_factory=dict)
 
     @property
     def sources(self) -> list[str]:
         """Everything that a reference may name: baselines, their seeds, scored runs."""
         seeds = [run.name for group in self.groups.values() for run in group.runs]
         return [*self.groups, *self.runs, *self.fresh, *seeds]
+
+    @cached_property
+    def known_baselines(self) -> dict[str, Group]:
+        """The baselines of all sets by name, a newer one in place of an older one of its name."""
+        sets = range(len(self.record.state.eras))
+        return {name: group for number in sets for name, group in self.record.groups(number).items()}
+
+    def beside(self, runs: Iterable[str]) -> "Evidence":
+        """The evidence for a passage about some runs: the baselines in it are those that were valid for these.
+
+        Args:
+            runs: Names; those of runs that were not scored do not count.
+
+        Returns:
+            The same evidence, with the baselines of their set where all are of one.
+        """
+        sets = {self.record.attempt(int(name.removeprefix("run_"))).era for name in runs if name in self.runs}
+        chosen = sets.pop() if len(sets) == 1 else None
+        if chosen is None or chosen == len(self.record.state.eras) - 1:
+            return self
+        if chosen not in self._of_sets:
+            groups = self.record.groups(chosen)
+            self._of_sets[chosen] = replace(self, groups=groups, baseline_set=chosen, _values={}, _of_sets={})
+        return self._of_sets[chosen]
 
     def lookup(self, source: str, metric: str) -> Value | None:
         """The number that `{source:metric}` stands for; None when there is none."""
@@ -133,10 +158,7 @@ class Evidence:
         """The baseline that a run is judged against; the first one for anything else."""
         if run not in self.runs or not self.groups:
             return next(iter(self.groups), "")
-        if run not in self._bases:
-            found = best_comparison(self.runs[run], self.groups.values(), self.changed.get(run, ()))
-            self._bases[run] = found.baseline.name
-        return self._bases[run]
+        return self.record.verdict(self.record.state.runs[int(run.removeprefix("run_")) - 1]).baseline.name
 
     def judge(self, source: str, metric: str, base: str) -> Judgement:
         """What may be said of a metric of one source beside another.
@@ -149,26 +171,16 @@ class Evidence:
         Returns:
             The verdict; `not comparable` where confounds forbid one, `no baseline` where a score is missing.
         """
-        own, theirs = self.lookup(source, metric), self.lookup(base, metric)
-        if own is None or theirs is None:
+        own = self.lookup(source, metric)
+        if own is None or self.lookup(base, metric) is None:
             missing = source if own is None else base
             return Judgement("no baseline", None, f"{metric} was not scored for {missing}")
-        comparison = self._comparison(source, base)
-        delta = own.value - theirs.value
+        comparison = self.record.between(source, base, self.baseline_set)
         row = comparison.row(metric)
         if row is None:
-            return Judgement("no baseline", delta)
+            return Judgement("no baseline", None)
         blocking = "; ".join(str(confound) for confound in comparison.confounds if confound.blocks)
-        return Judgement(row.verdict, delta, blocking, row.margin)
-
-    def _comparison(self, source: str, base: str) -> Comparison:
-        if (source, base) not in self._comparisons:
-            other = self.groups.get(base) or self.fresh.get(base) or Group(base, (self._result(base),))
-            # Of two single runs, how much seeds do is taken from the baseline of the second.
-            noise = self.groups.get(self.base_of(base))
-            run = self.groups.get(source) or self.fresh.get(source) or self._result(source)
-            self._comparisons[source, base] = compare(run, other, noise, self.changed.get(source, ()))
-        return self._comparisons[source, base]
+        return Judgement(row.verdict, row.delta, blocking, row.margin)
 
     def _result(self, source: str) -> RunResult:
         if source in self.runs:
@@ -190,11 +202,11 @@ class Evidence:
         return found
 
 
-def gather(campaign: "Campaign") -> Evidence:
+def gather(record: "Record") -> Evidence:
     """Read what a campaign can answer for.
 
     Args:
-        campaign: The campaign; nothing in its folder is changed.
+        record: The campaign's; nothing in its folder is changed.
 
     Returns:
         The evidence.
@@ -202,23 +214,23 @@ def gather(campaign: "Campaign") -> Evidence:
     Raises:
         AgentError: The ledger or a result is damaged.
     """
-    from agent.campaign.workspace import EXPERIMENT
+    from agent.campaign.folder import EXPERIMENT
 
-    state = campaign.state
-    scored = {f"run_{run.number}": campaign.result(run.number) for run in state.scored}
+    state = record.state
+    scored = {f"run_{run.number}": record.result(run.number) for run in state.scored}
     last = {f"run_{run.number}": run.last for run in state.runs}
     return Evidence(
-        folder=campaign.workspace.path,
-        groups=campaign.groups(),
-        fresh={name: group for name, group in campaign.fresh_groups().items() if name not in campaign.groups()},
+        record=record,
+        folder=record.folder.path,
+        groups=record.groups(),
+        fresh={name: group for name, group in record.fresh_groups().items() if name not in record.groups()},
         runs=scored,
         statuses={f"run_{run.number}": run.status for run in state.runs},
-        code={name: campaign.workspace.at(attempt.commit, EXPERIMENT) for name, attempt in last.items() if attempt},
-        template=campaign.workspace.at(state.template, EXPERIMENT),
-        settings=_settings(campaign),
+        code={name: record.folder.at(attempt.commit, EXPERIMENT) for name, attempt in last.items() if attempt},
+        template=record.folder.at(state.template, EXPERIMENT),
+        settings=_settings(record),
         facts={f"run_{run.number}": _facts(run) for run in state.runs},
-        quotations=normalised("\n".join(_quoted(campaign))),
-        changed={name: tuple(attempt.changed) for name, attempt in last.items() if attempt},
+        quotations=normalised("\n".join(_quoted(record))),
     )
 
 
@@ -227,17 +239,17 @@ def normalised(text: str) -> str:
     return " ".join(text.split())
 
 
-def _settings(campaign: "Campaign") -> dict[str, set[float]]:
+def _settings(record: "Record") -> dict[str, set[float]]:
     """The profile's numbers under their own names, where the profile is still there, and the fixed tolerances."""
     from agent.results.confounds import L0_TOLERANCE, TOKENS_TOLERANCE
     from lab.errors import LabError
 
     found: dict[str, set[float]] = {"tolerance": {L0_TOLERANCE, TOKENS_TOLERANCE}, "interval": {0.95}}
     try:
-        tree: dict[str, Any] = json.loads(campaign.profile.model_dump_json())
+        tree: dict[str, Any] = json.loads(record.profile.model_dump_json())
     except LabError:
         tree = {}
-    limits = campaign.settings.model_dump()
+    limits = record.settings.model_dump()
     for key, value in [*_leaves(tree), *_leaves(limits)]:
         found.setdefault(key, set()).add(value)
     return found
@@ -268,13 +280,12 @@ def _said(line: "Prediction", form: Callable[[float], str]) -> str:
     return f"{line.metric} {line.direction}" + (f" by {low}" if low else "") + (f" to {high}" if high else "")
 
 
-def _quoted(campaign: "Campaign") -> Iterator[str]:
+def _quoted(record: "Record") -> Iterator[str]:
     from agent.report.closing import chance_text, confirmation_text
-    from agent.report.judged import comparison_of, goal
     from agent.results.frontier import beside_frontier
 
-    state = campaign.state
-    yield from (str(value) for value in campaign.idea.model_dump().values())
+    state = record.state
+    yield from (str(value) for value in record.idea.model_dump().values())
     yield state.ended
     for run in state.runs:
         yield run.given_up
@@ -290,8 +301,8 @@ def _quoted(campaign: "Campaign") -> Iterator[str]:
                 yield str(attempt.failure["output"])
     yield from (state.figures or {}).get("figures", {}).values()
     # What the loop computes for its notes from results of other seeds and of the lab's grid.
-    yield from confirmation_text(campaign)
-    yield chance_text(campaign)
+    yield from confirmation_text(record)
+    yield chance_text(record)
     for run in state.scored:
         era = run.last.era if run.last else None
-        yield beside_frontier(comparison_of(campaign, run), campaign.grid(era), goal(campaign))
+        yield beside_frontier(record.verdict(run), record.grid(era), record.goal)

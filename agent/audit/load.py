@@ -17,8 +17,6 @@ def load_evidence(folder: Path) -> Evidence:
     Raises:
         AgentError: It is no campaign's folder, or a file in it is damaged.
     """
-    from agent.base.screen import Screen
-    from agent.campaign.campaign import Campaign
-    from agent.campaign.workspace import Workspace
+    from agent.campaign.record import Record
 
-    return gather(Campaign(Workspace(folder), Screen("quiet"), folder))
+    return gather(Record.open(folder))

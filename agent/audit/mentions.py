@@ -228,7 +228,7 @@ def _numbers(text: str) -> list[int]:
 def _source_patterns(evidence: Evidence) -> list[tuple[re.Pattern[str], tuple[str, ...]]]:
     made: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
     groups = tuple(evidence.groups)
-    for name in groups:
+    for name, group in evidence.known_baselines.items():
         spoken = re.escape(name) if name != "topk" else r"top[- ]?k"
         # An architecture is a source as "the TopK baseline"; "a TopK SAE with the penalty" is not.
         kind = (
@@ -243,7 +243,7 @@ def _source_patterns(evidence: Evidence) -> list[tuple[re.Pattern[str], tuple[st
                 (name,),
             )
         )
-        for run in evidence.groups[name].runs:
+        for run in group.runs:
             made.append((re.compile(rf"\b{re.escape(run.name).replace('_', '_{1,2}')}\b", re.I), (run.name,)))
     for name in evidence.fresh:
         made.append((re.compile(rf"\b{re.escape(name).replace('_', '_{1,2}')}\b", re.I), (name,)))

@@ -9,7 +9,7 @@ from agent.campaign.confirmation import Confirmation
 from agent.campaign.ledger import Event
 from agent.campaign.settings import Settings
 from agent.campaign.state import Attempt, Refusal, Run, State
-from agent.dialogue.reply import Prediction
+from agent.results.predictions import Prediction
 
 
 def read_state(events: list[Event]) -> State:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from agent.campaign.confirmation import Confirmation
 from agent.campaign.settings import Settings
-from agent.dialogue.reply import Prediction
+from agent.results.predictions import Prediction
 
 
 @dataclass
@@ -63,6 +63,11 @@ class Run:
     refused: list[Refusal] = field(default_factory=list)
     given_up: str = ""
     analysis: str = ""
+
+    @property
+    def name(self) -> str:
+        """What references and folders call it."""
+        return f"run_{self.number}"
 
     @property
     def last(self) -> Attempt | None:
@@ -197,7 +202,7 @@ def next_step(state: State) -> tuple[Step, Run | None]:
     return ("done" if state.completed else "finish"), None
 
 
-def worn_out(run: Run, settings: Settings) -> str:
+def attempts_exhausted(run: Run, settings: Settings) -> str:
     """Why a run is not mended once more after its last attempt failed; nothing when it is.
 
     Args:

@@ -1,4 +1,4 @@
-"""The folder of one campaign: a copy of the template, a git repository of its own, and what the runs leave in it."""
+"""The folder of a campaign as it is made and changed: a copy of the template, and commits."""
 
 import fcntl
 import os
@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING
 
 from agent.base.errors import AgentError
 from agent.base.files import flush_folder, write_atomically
-from agent.campaign.ledger import ANCHOR, Ledger
+from agent.campaign.folder import EDITABLE, EXPERIMENT, NOTES, Folder, told
+from agent.campaign.ledger import Ledger
 from agent.idea import Idea
 
 if TYPE_CHECKING:
     from git import Repo
-    from git.exc import GitCommandError
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "templates" / "sae_experiment"
 RUNS = ROOT / "runs"
-EXPERIMENT = "experiment.py"
-PLOT = "plot.py"
-EDITABLE = (EXPERIMENT, PLOT)
-
 # Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
 IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n.*.new\n__pycache__/\n"
 LOCK = ".lock"
-NOTES = "Notes: "
 HALF_MADE = ".new_"
 DAY = 86400
 
@@ -38,24 +33,8 @@ DAY = 86400
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*")
 
 
-class Workspace:
-    """One campaign's folder.
-
-    Args:
-        path: The folder, made by `create`.
-
-    Raises:
-        AgentError: The folder is not a campaign's.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        missing = [
-            name for name in (EXPERIMENT, PLOT, "idea.json", "ledger.jsonl", ".git") if not (path / name).exists()
-        ]
-        if missing:
-            raise AgentError(f"{path} is not a campaign's folder: {missing[0]} is missing; give a folder under runs/")
-        self.ledger = Ledger(self.path / "ledger.jsonl")
+class Workspace(Folder):
+    """A campaign's folder and the hands that change it; see `Folder`."""
 
     @classmethod
     def create(
@@ -134,26 +113,9 @@ class Workspace:
             self.ledger = Ledger(self.ledger.path)
             yield
 
-    def read(self, name: str) -> str:
-        """The text of a file of the workspace."""
-        return (self.path / name).read_text(encoding="utf-8")
-
-    def run_dir(self, number: int) -> Path:
-        """Where run `number` leaves its log, weights and results."""
-        return self.path / f"run_{number}"
-
     def restore(self, commit: str, names: tuple[str, ...] = EDITABLE) -> None:
         """Put files back as they were in a commit."""
         self._git("checkout", commit, "--", *names)
-
-    @property
-    def head(self) -> str:
-        """The hash of the newest commit."""
-        return self._git("rev-parse", "HEAD")
-
-    def at(self, commit: str, name: str) -> str:
-        """The text of a file as it was in a commit."""
-        return self._git("show", f"{commit}:{name}", strip=False)
 
     def commit(self, message: str) -> str:
         """Commit everything that is not ignored, and return the commit's hash; no change gives the current one."""
@@ -170,32 +132,6 @@ class Workspace:
         """
         self.commit(f"{NOTES}{about}\n\nLedger: {self.ledger.head}")
 
-    @property
-    def noted(self) -> int:
-        """How many events the notes knew of that were committed last."""
-        commits = self._git("log", "--format=%x01%B").split("\x01")
-        newest = next((message for message in commits if message.startswith(NOTES)), "")
-        found = ANCHOR.search(newest)
-        return int(found[1]) if found else 0
-
-    def diff(self, old: str, new: str, names: tuple[str, ...] = EDITABLE) -> str:
-        """The git diff of files between two commits."""
-        return self._git("diff", old, new, "--", *names)
-
-    def _git(self, *arguments: str, strip: bool = True) -> str:
-        """The output of a git command in this folder.
-
-        Raises:
-            AgentError: It failed.
-        """
-        from git.cmd import Git
-        from git.exc import GitCommandError
-
-        try:
-            return str(Git(self.path).execute(["git", *arguments], strip_newline_in_stdout=strip))
-        except GitCommandError as error:
-            raise AgentError(_told(error, f"git {arguments[0]} failed in {self.path}")) from error
-
 
 def _require_git() -> None:
     if shutil.which("git") is None:
@@ -209,13 +145,7 @@ def _first_commit(folder: Path, idea: Idea) -> str:
     try:
         return _commit_all(Repo.init(folder, initial_branch="main"), idea)
     except GitCommandError as error:
-        raise AgentError(_told(error, f"git cannot make the workspace's repository in {folder.parent}")) from error
-
-
-def _told(error: "GitCommandError", what: str) -> str:
-    """What git said, in one line."""
-    said = " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("'")
-    return f"{what}: {said[:300]}; free the space or mend the repository"
+        raise AgentError(told(error, f"git cannot make the workspace's repository in {folder.parent}")) from error
 
 
 def _remove_half_made(runs: Path) -> None:

@@ -3,29 +3,14 @@
 import re
 from dataclasses import dataclass, replace
 
+from agent.results.predictions import Prediction
+
 _NUMBER = r"\d*\.?\d+(?:[eE]-?\d+)?"
 _LINE = re.compile(
     r"^\W*(?P<metric>[a-z_]+\.[a-z0-9_]+)\W*\s+(?P<direction>up|down|same)\b"
     rf"(?:\s+by\s+(?P<low>{_NUMBER})(?:\s*(?:\.\.|to|-)\s*(?P<high>{_NUMBER}))?)?",
     re.MULTILINE,
 )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a run is expected to change, said before it ran.
-
-    Args:
-        metric: For example `core.explained_variance`.
-        direction: `up`, `down` or `same`, against the baseline's mean.
-        low: The least size of the change, in the metric's unit; None when none was said.
-        high: The greatest size of the change; None when none was said.
-    """
-
-    metric: str
-    direction: str
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)

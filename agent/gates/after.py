@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
+from agent.campaign.record import Record
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT
 from agent.gates.changed import never_ran
 from agent.results.read import RunResult
 
@@ -13,40 +13,40 @@ from agent.results.read import RunResult
 SAME = 1e-4
 
 
-def idle_parts(campaign: Campaign, this: Run, lines: Path) -> list[str]:
+def idle_parts(record: Record, this: Run, lines: Path) -> list[str]:
     """The changed parts of an edit that a whole run never reached, in words.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         this: The run, trained.
         lines: The report of `lab.traced`.
     """
-    parent = campaign.workspace.at(this.attempts[0].parent, EXPERIMENT)
+    parent = record.folder.at(this.attempts[0].parent, EXPERIMENT)
     try:
         ran = set(json.loads(lines.read_text(encoding="utf-8"))["lines"])
     except (OSError, ValueError, KeyError):
         return ["it is not known which lines ran: the report is missing"]
-    return [str(region) for region in never_ran(parent, campaign.workspace.read(EXPERIMENT), ran)]
+    return [str(region) for region in never_ran(parent, record.folder.read(EXPERIMENT), ran)]
 
 
-def objections(campaign: Campaign, this: Run, result: RunResult) -> str:
+def objections(record: Record, this: Run, result: RunResult) -> str:
     """Why a score is not a result of the run's code; empty when it is.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         this: The run.
         result: What was read from its folder.
     """
     if result.training.get("sae") != result.weights:
         return "the SAE that was scored is not the one that the run saved"
-    folder = campaign.workspace.run_dir(this.number)
-    others = {run.name: run for group in campaign.baselines.values() for run in group.runs}
+    folder = record.folder.run_dir(this.number)
+    others = {run.name: run for group in record.baselines.values() for run in group.runs}
     for name, other in others.items():
         ours, theirs = ((record.get("seed"), record.get("tokens")) for record in (result.training, other.training))
         if ours == theirs and other.training.get("batches") != result.training.get("batches"):
             return f"it was given other batches than {name}"
-    places = {name: campaign.workspace.run_dir(0) / name for name in others}
-    places |= {f"run_{run.number}": campaign.workspace.run_dir(run.number) for run in campaign.state.scored}
+    places = {name: record.folder.run_dir(0) / name for name in others}
+    places |= {f"run_{run.number}": record.folder.run_dir(run.number) for run in record.state.scored}
     for name, place in places.items():
         if same_weights(folder / "sae", place / "sae"):
             return f"its SAE has the same weights as {name}"

@@ -1,37 +1,36 @@
 """What closes a campaign: the best run confirmed on fresh seeds, and how much of the rest chance alone would give."""
 
-from agent.campaign.campaign import Campaign
-from agent.report.judged import comparison_of, confirmed, goal, tally
+from agent.campaign.record import Record
 from agent.report.tables import change_cells, columns, headlines, sign
 from agent.results.compare import Comparison
 
 
-def confirmation_text(campaign: Campaign) -> list[str]:
+def confirmation_text(record: Record) -> list[str]:
     """Paragraphs: what was confirmed and how, the figures before and after, the verdict; none before it is decided."""
-    plan = campaign.state.confirmation
+    plan = record.state.confirmation
     if plan is None or not plan.closed:
         return []
     if plan.run is None:
         return [f"Nothing was confirmed: {plan.reason}."]
     about = f"run_{plan.run} had {plan.reason}. It was trained again with seeds {', '.join(map(str, plan.seeds))}"
-    found = confirmed(campaign)
+    found = record.confirmed()
     if found is None:
         return [f"{about}, which did not come to an end: {(plan.result or {})['failure']}. It is not confirmed."]
-    chosen = comparison_of(campaign, campaign.state.runs[plan.run - 1])
-    row = found.row(goal(campaign))
+    chosen = record.verdict(record.state.runs[plan.run - 1])
+    row = found.row(record.goal)
     verdict = row.verdict if row else "not scored"
     outcome = "confirmed" if verdict == "improved" else "not confirmed"
     pairs = f" ({row.pairs} pairs of equal seeds)" if row and row.pairs else ""
     return [
         f"{about}, which had no part in choosing it, beside {plan.against} with the same seeds.",
-        _table(found, chosen, headlines(campaign)),
-        f"{goal(campaign)}: {outcome}; on fresh seeds it is {verdict}{pairs}.",
+        _table(found, chosen, headlines(record)),
+        f"{record.goal}: {outcome}; on fresh seeds it is {verdict}{pairs}.",
     ]
 
 
-def chance_text(campaign: Campaign) -> str:
+def chance_text(record: Record) -> str:
     """What picking from many comparisons means; nothing where none was made."""
-    count = tally(campaign)
+    count = record.tally()
     if not count.made:
         return ""
     return (

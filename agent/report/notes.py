@@ -4,13 +4,11 @@ import re
 from typing import Any
 
 from agent.base.errors import AgentError
-from agent.base.files import write_atomically
 from agent.base.texts import render
-from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
+from agent.campaign.record import Record
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.judged import comparison_of, goal
 from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
 from agent.results.compare import Comparison
 from agent.results.frontier import beside_frontier
@@ -19,55 +17,46 @@ NAME = "notes.txt"
 LOG_LINES = 12
 
 
-def write_notes(campaign: Campaign, commit: bool) -> None:
-    """Write the notes anew; the same events give the same text.
+def notes_text(record: Record) -> str:
+    """Make the notes anew; the same events give the same text.
 
     Args:
-        campaign: The campaign.
-        commit: Whether the workspace is committed with them.
+        record: The campaign's, with baselines.
     """
-    state = campaign.state
-    if state.baselines is None:
-        return
-    text = render(
+    state = record.state
+    return render(
         "agent.report",
         "notes.txt.j2",
-        idea=campaign.idea.model_dump(),
-        scripted=_scripted(campaign),
-        baselines=bool(campaign.baselines),
-        setting=setting(campaign),
-        baseline_table=_baseline_table(campaign),
-        seeds=len(campaign.profile.baselines.seeds),
-        runs=[_section(campaign, run) for run in state.runs],
-        goal=goal(campaign),
-        overview=columns(_overview(campaign)) if state.runs else "",
-        confirmation=confirmation_text(campaign),
-        ended=ending(campaign),
-        chance=chance_text(campaign),
-        closing=told(campaign, state.closing),
+        idea=record.idea.model_dump(),
+        scripted=_scripted(record),
+        baselines=bool(record.baselines),
+        setting=setting(record),
+        baseline_table=_baseline_table(record),
+        seeds=len(record.profile.baselines.seeds),
+        runs=[_section(record, run) for run in state.runs],
+        goal=record.goal,
+        overview=columns(_overview(record)) if state.runs else "",
+        confirmation=confirmation_text(record),
+        ended=ending(record),
+        chance=chance_text(record),
+        closing=told(record, state.closing),
         figures=(state.figures or {}).get("figures", {}),
     )
-    write_atomically(campaign.workspace.path / NAME, text)
-    if commit:
-        newest = state.runs[-1] if state.runs else None
-        about = "Baselines" if newest is None else f"run_{newest.number}: {newest.status}"
-        closed = state.confirmation is not None and state.confirmation.closed
-        campaign.workspace.commit_notes("figures" if state.figures else "confirmation" if closed else about)
 
 
-def check_notes(campaign: Campaign) -> None:
+def check_notes(record: Record) -> None:
     """See that the notes hold everything that the ledger says was tried; read from the files, not from memory.
 
     Args:
-        campaign: The campaign, its notes written.
+        record: The campaign, its notes written.
 
     Raises:
         AgentError: A run, a failed attempt or a confirmation is not in them; each is named.
     """
-    events = campaign.workspace.ledger.events
-    if campaign.state.baselines is None:
+    events = record.folder.ledger.events
+    if record.state.baselines is None:
         return
-    text = campaign.workspace.read(NAME)
+    text = record.folder.read(NAME)
     flat = " ".join(text.split())
     missing = []
     for number in sorted({event.data["run"] for event in events if event.data.get("run")}):
@@ -75,40 +64,40 @@ def check_notes(campaign: Campaign) -> None:
             missing.append(f"run_{number}")
         elif not re.search(rf"^run_{number} ", text, re.MULTILINE):
             missing.append(f"run_{number} in the table of all runs")
-    for run in campaign.state.runs:
+    for run in record.state.runs:
         for attempt in run.attempts:
             reason = " ".join(str((attempt.failure or {}).get("reason", "")).split())
             if reason not in flat:
                 missing.append(f"run_{run.number}, attempt {attempt.number}: {reason}")
-    plan = campaign.state.confirmation
+    plan = record.state.confirmation
     if plan and plan.closed and "\n## Confirmation\n" not in text:
         missing.append("the confirmation")
     if missing:
         raise AgentError(f"{NAME} lacks what the ledger has ({'; '.join(missing)}); resume to write it anew")
 
 
-def _scripted(campaign: Campaign) -> str:
-    if campaign.settings.model.startswith("replay:"):
+def _scripted(record: Record) -> str:
+    if record.settings.model.startswith("replay:"):
         return "The replies of this campaign were written beforehand (a script); its numbers were measured here.\n"
-    return f"Model: {campaign.settings.model}\n"
+    return f"Model: {record.settings.model}\n"
 
 
-def setting(campaign: Campaign) -> str:
+def setting(record: Record) -> str:
     """Subject model, sizes, training and seeds, in two sentences."""
-    profile, record = campaign.profile, next(iter(campaign.baselines.values())).runs[0].training
+    profile, training = record.profile, record.baseline.runs[0].training
     seeds = profile.baselines.seeds
     return (
         f"Profile {profile.name}: {profile.subject.name}, residual stream after layer {profile.subject.layer}; "
-        f"d_sae {profile.training.d_sae}, k {profile.training.k}, {record.get('tokens')} training tokens in "
-        f"{record.get('steps')} steps of {record.get('batch_size')}; trained on {record.get('device')}. "
+        f"d_sae {profile.training.d_sae}, k {profile.training.k}, {training.get('tokens')} training tokens in "
+        f"{training.get('steps')} steps of {training.get('batch_size')}; trained on {training.get('device')}. "
         f"Baselines with seeds {', '.join(map(str, seeds))}, runs with seed {seeds[0]}.\n"
     )
 
 
-def _baseline_table(campaign: Campaign) -> str:
-    groups = campaign.baselines
+def _baseline_table(record: Record) -> str:
+    groups = record.baselines
     rows = [["metric", "", *groups]]
-    for name in headlines(campaign):
+    for name in headlines(record):
         values = [group.lookup(name) for group in groups.values()]
         first = next((value for value in values if value), None)
         if first:
@@ -116,29 +105,29 @@ def _baseline_table(campaign: Campaign) -> str:
     return columns(rows)
 
 
-def _section(campaign: Campaign, run: Run) -> dict[str, Any]:
+def _section(record: Record, run: Run) -> dict[str, Any]:
     scored = run.status == "scored"
-    comparison = comparison_of(campaign, run) if scored else None
+    comparison = record.verdict(run) if scored else None
     last = run.last
     era = last.era if last and scored else None
     return {
         "number": run.number,
         "title": last.change if last else "no edit was taken",
         "status": _status(run),
-        "parent": _parent(campaign, run),
-        "change_diff": diff_summary(campaign, run),
-        "settings": changed_settings(campaign, run) if scored else "",
+        "parent": _parent(record, run),
+        "change_diff": diff_summary(record, run),
+        "settings": changed_settings(record, run) if scored else "",
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
         "against": _against(comparison) if comparison else "",
-        "frontier": beside_frontier(comparison, campaign.grid(era), goal(campaign)) if comparison else "",
-        "table": metric_table(campaign, run, comparison, headlines(campaign)) if comparison else "",
+        "frontier": beside_frontier(comparison, record.grid(era), record.goal) if comparison else "",
+        "table": metric_table(record, run, comparison, headlines(record)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
-        "prediction": told(campaign, last.prediction, era)
+        "prediction": told(record, last.prediction, era)
         if last and not (comparison and last.predictions)
-        else _why(campaign, run),
+        else _why(record, run),
         "troubles": _troubles(run),
         "log": _log(run),
-        "analysis": told(campaign, run.analysis, era),
+        "analysis": told(record, run.analysis, era),
     }
 
 
@@ -159,7 +148,7 @@ def _status(run: Run) -> str:
     return f"{run.status}; {run.given_up}" if run.given_up else run.status
 
 
-def _why(campaign: Campaign, run: Run) -> str:
+def _why(record: Record, run: Run) -> str:
     """What a prediction says besides its metric lines."""
     if run.last is None:
         return ""
@@ -167,31 +156,31 @@ def _why(campaign: Campaign, run: Run) -> str:
     lines = [
         line for line in run.last.prediction.splitlines() if not any(line.strip().startswith(name) for name in named)
     ]
-    return told(campaign, "\n".join(lines).strip())
+    return told(record, "\n".join(lines).strip())
 
 
-def _parent(campaign: Campaign, run: Run) -> str:
+def _parent(record: Record, run: Run) -> str:
     """What a run's code was changed from: the last run that worked, through all its attempts."""
-    before = [other for other in campaign.state.scored if other.number < run.number]
+    before = [other for other in record.state.scored if other.number < run.number]
     return f"run_{before[-1].number}" if before else "the template"
 
 
-def diff_summary(campaign: Campaign, run: Run) -> str:
+def diff_summary(record: Record, run: Run) -> str:
     """How large a run's change is, through all its attempts, and how to see it."""
     if run.last is None:
         return ""
     first = run.attempts[0].parent
-    diff = campaign.workspace.diff(first, run.last.commit, (EXPERIMENT,)).splitlines()
+    diff = record.folder.diff(first, run.last.commit, (EXPERIMENT,)).splitlines()
     added = sum(line.startswith("+") and not line.startswith("+++") for line in diff)
     removed = sum(line.startswith("-") and not line.startswith("---") for line in diff)
     return f"{EXPERIMENT}, +{added} -{removed} lines (git diff {first[:8]} {run.last.commit[:8]})"
 
 
-def changed_settings(campaign: Campaign, run: Run) -> str:
+def changed_settings(record: Record, run: Run) -> str:
     """The settings that differ from the baseline's, or that only this run has."""
-    record = campaign.result(run.number).training
-    base = next(iter(campaign.baselines.values())).runs[0].training.get("settings", {})
-    changed = {key: value for key, value in record.get("settings", {}).items() if base.get(key) != value}
+    training = record.result(run.number).training
+    base = record.baseline.runs[0].training.get("settings", {})
+    changed = {key: value for key, value in training.get("settings", {}).items() if base.get(key) != value}
     text = ", ".join(f"{key}={value}" for key, value in changed.items())
     return text or "as the baseline's"
 
@@ -224,14 +213,14 @@ def _log(run: Run) -> list[str]:
     return str(failures[-1]["output"]).strip().splitlines()[-LOG_LINES:]
 
 
-def _overview(campaign: Campaign) -> list[list[str]]:
-    header, rows = run_table(campaign, campaign.state.runs, attempts=True)
+def _overview(record: Record) -> list[list[str]]:
+    header, rows = run_table(record, record.state.runs, attempts=True)
     return [header, *rows]
 
 
-def ending(campaign: Campaign) -> str:
+def ending(record: Record) -> str:
     """How many runs were scored and why there are no more; nothing while the campaign goes on."""
-    state = campaign.state
+    state = record.state
     if state.ended:
         return f"{len(state.scored)} of {len(state.runs)} runs were scored; {state.ended}."
     if len(state.runs) >= state.settings.max_runs and state.open_run is None:

@@ -1,9 +1,9 @@
 """Results as text: the table of runs for a prompt, a run's table for the notes, the final table for the screen."""
 
-from agent.campaign.campaign import Campaign
+from agent.campaign.record import Record
 from agent.campaign.state import Run
-from agent.report.judged import comparison_of, earlier_comparison, goal
-from agent.results.compare import Comparison, Row, judge
+from agent.results.compare import Comparison, Row
+from agent.results.predictions import outcome
 from agent.results.read import Value, shown
 from agent.results.references import fill
 
@@ -30,16 +30,16 @@ def sign(value: Value) -> str:
     return {"higher": "(+)", "lower": "(-)", None: ""}[value.better]
 
 
-def headlines(campaign: Campaign) -> list[str]:
+def headlines(record: Record) -> list[str]:
     """The metrics that tables show first; all of them where no evaluation marks any."""
-    group = next(iter(campaign.baselines.values()))
+    group = record.baseline
     marked = [name for name, value in group.metrics.items() if value.headline]
     return marked or list(group.metrics)
 
 
-def brief(campaign: Campaign) -> list[str]:
+def brief(record: Record) -> list[str]:
     """The few metrics of a table with a line for each run."""
-    names = headlines(campaign)
+    names = headlines(record)
     return [name for name in BRIEF if name in names] or names[: len(BRIEF)]
 
 
@@ -48,36 +48,36 @@ def short(name: str) -> str:
     return name.partition(".")[2].removeprefix("mean_").removesuffix("_score")
 
 
-def one_line_table(campaign: Campaign, runs: list[Run]) -> str:
+def one_line_table(record: Record, runs: list[Run]) -> str:
     """All runs, a line each: a few scores, each with its verdict.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         runs: The runs to show, below the baselines.
 
     Returns:
         A table in Markdown.
     """
-    header, rows = run_table(campaign, runs)
+    header, rows = run_table(record, runs)
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines)
 
 
-def run_table(campaign: Campaign, runs: list[Run], attempts: bool = False) -> tuple[list[str], list[list[str]]]:
+def run_table(record: Record, runs: list[Run], attempts: bool = False) -> tuple[list[str], list[list[str]]]:
     """Baselines and runs with a few scores: the head of the table, and its rows.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         runs: The runs to show.
         attempts: Whether attempts that failed and were mended have lines of their own.
     """
-    names = brief(campaign)
-    first = next(iter(campaign.baselines.values()))
+    names = brief(record)
+    first = record.baseline
     header = ["run", *(f"{short(name)} {sign(first.metrics[name])}".strip() for name in names), "change"]
     blank = [""] * len(names)
     rows = [
         [name, *(str(group.lookup(metric) or "") for metric in names), "baseline"]
-        for name, group in campaign.groups().items()
+        for name, group in record.groups().items()
     ]
     for run in runs:
         name, change = f"run_{run.number}", run.last.change if run.last else ""
@@ -88,24 +88,24 @@ def run_table(campaign: Campaign, runs: list[Run], attempts: bool = False) -> tu
                 for attempt in failed
             ]
         if run.status == "scored":
-            comparison = comparison_of(campaign, run)
+            comparison = record.verdict(run)
             rows.append([name, *(_cell(comparison.row(metric)) for metric in names), change + _aside(comparison)])
         else:
             rows.append([name, *blank, f"{run.status}: {change or run.given_up}"])
     return header, rows
 
 
-def summary(campaign: Campaign, run: Run) -> str:
+def summary(record: Record, run: Run) -> str:
     """A scored run in one line for the screen: a few scores, each with its verdict."""
-    comparison = comparison_of(campaign, run)
-    scores = ", ".join(f"{short(name)} {_cell(comparison.row(name))}" for name in brief(campaign))
+    comparison = record.verdict(run)
+    scores = ", ".join(f"{short(name)} {_cell(comparison.row(name))}" for name in brief(record))
     return f"run {run.number}: {scores} (against {comparison.baseline.name})"
 
 
-def detail(campaign: Campaign, run: Run) -> str:
+def detail(record: Record, run: Run) -> str:
     """A scored run for a prompt: change, confounds, prediction with its outcome, all headline scores."""
     assert run.last is not None
-    comparison = comparison_of(campaign, run)
+    comparison = record.verdict(run)
     base = comparison.baseline.name
     lines = [f"run_{run.number}: {run.last.change}"]
     if run.last.ran:
@@ -114,7 +114,7 @@ def detail(campaign: Campaign, run: Run) -> str:
         lines.append(f"Confounds: {'; '.join(map(str, comparison.confounds))}")
     lines += [f"Predicted {line}" for line in outcomes(run, comparison)]
     noise = []
-    for row in (comparison.row(name) for name in headlines(campaign)):
+    for row in (comparison.row(name) for name in headlines(record)):
         if row is None:
             continue
         if row.verdict == "within noise":
@@ -124,26 +124,26 @@ def detail(campaign: Campaign, run: Run) -> str:
             lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
     if noise:
         lines.append(f"Within noise of {base}: {', '.join(noise)}")
-    lines += _beside_earlier(campaign, run)
+    lines += _beside_earlier(record, run)
     return "\n".join(lines)
 
 
-def baseline_detail(campaign: Campaign) -> str:
+def baseline_detail(record: Record) -> str:
     """The baselines for the first prompt: all headline scores, a line each."""
     lines = []
-    for name in headlines(campaign):
-        values = {group.name: group.lookup(name) for group in campaign.baselines.values()}
+    for name in headlines(record):
+        values = {group.name: group.lookup(name) for group in record.baselines.values()}
         known = [f"{architecture} {value}" for architecture, value in values.items() if value]
         first = next(value for value in values.values() if value)
         lines.append(f"{name} {sign(first)} {', '.join(known)}".replace("  ", " "))
     return "\n".join(lines)
 
 
-def metric_table(campaign: Campaign, run: Run, comparison: Comparison, names: list[str]) -> str:
+def metric_table(record: Record, run: Run, comparison: Comparison, names: list[str]) -> str:
     """A run's scores beside all baselines, in columns of equal width.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         run: The run.
         comparison: The run beside the baseline it is judged against.
         names: The metrics, in their order.
@@ -152,9 +152,9 @@ def metric_table(campaign: Campaign, run: Run, comparison: Comparison, names: li
         The table; the first verdict is against `comparison.baseline`, the second against the best earlier run.
     """
     assert run.last is not None
-    valid = campaign.groups(run.last.era)
-    groups = [group for name, group in valid.items() if name in campaign.baselines or group is comparison.baseline]
-    others = [found for found in (comparison, earlier_comparison(campaign, run)) if found]
+    valid = record.groups(run.last.era)
+    groups = [group for name, group in valid.items() if name in record.baselines or group is comparison.baseline]
+    others = [found for found in (comparison, record.beside_earlier(run)) if found]
     header = ["metric", "", comparison.run.name, *(group.name for group in groups)]
     for found in others:
         header += [f"change against {found.baseline.name}", "verdict"]
@@ -179,7 +179,7 @@ def outcomes(run: Run, comparison: Comparison) -> list[str]:
         size = "" if said.low is None else f" by {said.low:g}" + (f" to {said.high:g}" if said.high is not None else "")
         row = comparison.row(said.metric)
         came = "not scored" if row is None or row.delta is None else f"changed by {shown(row.delta)}, {row.verdict}"
-        lines.append(f"{said.metric} {said.direction}{size}: {judge(said, comparison)} ({came})")
+        lines.append(f"{said.metric} {said.direction}{size}: {outcome(said, comparison)} ({came})")
     return lines
 
 
@@ -191,9 +191,9 @@ def columns(rows: list[list[str]]) -> str:
     return "\n".join(made)
 
 
-def told(campaign: Campaign, text: str, era: int | None = None) -> str:
+def told(record: Record, text: str, era: int | None = None) -> str:
     """A text of the model, its references filled in; those to baselines from the era it speaks of."""
-    return fill(text, lambda source, metric: campaign.lookup(source, metric, era))
+    return fill(text, lambda source, metric: record.lookup(source, metric, era))
 
 
 def change_cells(row: Row | None) -> list[str]:
@@ -204,15 +204,15 @@ def change_cells(row: Row | None) -> list[str]:
     return [f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}{floor}", row.verdict]
 
 
-def _beside_earlier(campaign: Campaign, run: Run) -> list[str]:
+def _beside_earlier(record: Record, run: Run) -> list[str]:
     """One line: the run beside the best before it, where anything can be said of it."""
-    found = earlier_comparison(campaign, run)
+    found = record.beside_earlier(run)
     if found is None:
         return []
-    best = f"Against {found.baseline.name}, the best before it in {goal(campaign)}"
+    best = f"Against {found.baseline.name}, the best before it in {record.goal}"
     if not found.comparable:
         return [f"{best}: not comparable ({'; '.join(str(item) for item in found.confounds if item.blocks)})"]
-    rows = [row for name in headlines(campaign) if (row := found.row(name)) and row.verdict in ("improved", "worse")]
+    rows = [row for name in headlines(record) if (row := found.row(name)) and row.verdict in ("improved", "worse")]
     said = ", ".join(f"{row.metric} {' '.join(change_cells(row))}" for row in rows)
     return [f"{best}: {said or 'all within noise'}"]
 

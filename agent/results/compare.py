@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.dialogue.reply import Prediction
-from agent.results.confounds import L0, Confound, find_confounds
+from agent.results.confounds import L0, L0_TOLERANCE, Confound, find_confounds, near
 from agent.results.noise import difference
 from agent.results.read import Group, RunResult, Value
 
@@ -67,9 +66,52 @@ class Comparison:
         """Whether nothing but the L0 stands in the way of a verdict, so that a baseline at the run's L0 would do."""
         return [confound.what for confound in self.confounds if confound.blocks] == ["L0"]
 
+    @property
+    def wanted_k(self) -> int | None:
+        """At which k a TopK baseline would make the run comparable; None where it is so, or would not become so."""
+        own = self.run.lookup(L0)
+        if own is None or not self.only_l0 or not own.value >= 0.5:
+            return None
+        k = round(own.value)
+        return k if near(own.value, k, L0_TOLERANCE) else None
+
+    @property
+    def headline_verdicts(self) -> dict[str, str]:
+        """The verdict of each headline metric."""
+        return {row.metric: row.verdict for row in self.rows if row.value.headline}
+
     def row(self, metric: str) -> Row | None:
         """The row of a metric."""
         return next((row for row in self.rows if row.metric == metric), None)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many comparisons of a run's headline metric with its baseline were made, and their outcome.
+
+    Args:
+        made: Those that have a direction and a noise floor.
+        outside: Those that left it.
+    """
+
+    made: int
+    outside: int
+
+    @property
+    def expected(self) -> float:
+        """How many would leave a 95% interval were there no effect at all."""
+        return 0.05 * self.made
+
+
+def count_outside(comparisons: Iterable[Comparison]) -> Tally:
+    """Count the headline metrics that were judged, and those that left their noise floor.
+
+    Args:
+        comparisons: One for each run.
+    """
+    rows = [row for comparison in comparisons for row in comparison.rows if row.value.headline]
+    judged = [row for row in rows if row.verdict in JUDGED and row.margin is not None and row.value.better]
+    return Tally(len(judged), sum(row.verdict != "within noise" for row in judged))
 
 
 def compare(
@@ -113,32 +155,6 @@ def best_comparison(run: RunResult, groups: Iterable[Group], changed: Sequence[s
     first, *rest = [compare(run, group, changed=changed) for group in [*ours, *reference] or known[:1]]
     rest.sort(key=lambda found: (found.baseline.architecture != first.baseline.architecture, _l0_distance(found)))
     return next((found for found in (first, *rest) if found.comparable), first)
-
-
-def judge(prediction: Prediction, comparison: Comparison) -> str:
-    """Whether a prediction came true: `hit`, `miss` or `undecided`.
-
-    Args:
-        prediction: Said before the run, against the baseline's mean.
-        comparison: Of the run with that baseline.
-
-    Returns:
-        `undecided` where the metric was not scored, the run is not comparable, or a predicted change is within noise.
-    """
-    row = comparison.row(prediction.metric)
-    if row is None or row.delta is None or row.verdict not in JUDGED:
-        return "undecided"
-    inside = row.verdict == "within noise"
-    if prediction.direction == "same":
-        # Without a noise floor nothing tells "the same" from "not seen".
-        return "miss" if not inside else "undecided" if row.margin is None else "hit"
-    signed = row.delta if prediction.direction == "up" else -row.delta
-    if inside:
-        # A size was named that the noise floor excludes: the run did see that it is not there.
-        excluded = prediction.low is not None and row.margin is not None and prediction.low > signed + row.margin
-        return "miss" if excluded else "undecided"
-    low, high = prediction.low or 0.0, math.inf if prediction.high is None else prediction.high
-    return "hit" if signed > 0 and low <= signed <= high else "miss"
 
 
 def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable: bool) -> Row:

@@ -9,7 +9,7 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.campaign.campaign import Campaign
-from agent.campaign.workspace import EXPERIMENT
+from agent.campaign.folder import EXPERIMENT
 from agent.results.read import load_result
 
 KIND = "baselines"

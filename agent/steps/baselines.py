@@ -15,11 +15,10 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT
 from agent.compute.job import run_set_up
-from agent.report.judged import comparison_of, headline_verdicts
 from agent.results.read import load_result
 from agent.steps.baseline_cache import (
     KIND,
@@ -88,7 +87,7 @@ def make_matched(campaign: Campaign, this: Run) -> None:
     folder.mkdir(exist_ok=True)
     names = copy_seeds(cached, recipe, folder, f"topk_l0_{k}")
     campaign.forget_baselines()
-    comparison = comparison_of(campaign, this)
+    comparison = campaign.verdict(this)
     campaign.record(
         "matched",
         run=this.number,
@@ -96,7 +95,7 @@ def make_matched(campaign: Campaign, this: Run) -> None:
         key=cached.name,
         runs=names,
         against=comparison.baseline.name,
-        verdicts=headline_verdicts(comparison),
+        verdicts=comparison.headline_verdicts,
     )
 
 

@@ -10,9 +10,8 @@ import shutil
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
 from agent.campaign.confirmation import Confirmation
-from agent.campaign.workspace import EXPERIMENT
+from agent.campaign.folder import EXPERIMENT
 from agent.compute.local import tail
-from agent.report.judged import best_run, confirmation_of, goal, headline_verdicts
 from agent.steps.baseline_cache import Recipe, copy_seeds
 from agent.steps.baselines import obtain
 from agent.steps.runs import FEEDBACK, evaluate, train
@@ -47,8 +46,8 @@ def fresh_seeds(used: set[int], count: int) -> list[int]:
 
 
 def _choose(campaign: Campaign) -> None:
-    name = goal(campaign)
-    best = best_run(campaign, campaign.state.scored)
+    name = campaign.goal
+    best = campaign.best(campaign.state.scored)
     row = best.row(name) if best else None
     if best is None or row is None or row.verdict != "improved":
         reason = f"no run improved on its baseline in {name}, so there is nothing to confirm"
@@ -115,9 +114,9 @@ def _close(campaign: Campaign, plan: Confirmation, failure: str) -> None:
         campaign.record("confirmed", run=plan.run, failure=failure, verdicts={})
         campaign.screen.say(f"  run {plan.run}: [red]not confirmed[/red], {failure}")
         return
-    found = confirmation_of(campaign, plan)
-    row = found.row(goal(campaign))
+    found = campaign.on_fresh_seeds(plan)
+    row = found.row(campaign.goal)
     verdict = row.verdict if row else "not scored"
     outcome = "[green]confirmed[/green]" if verdict == "improved" else "not confirmed"
-    campaign.record("confirmed", run=plan.run, failure="", verdicts=headline_verdicts(found))
-    campaign.screen.say(f"  run {plan.run}: {outcome}, {goal(campaign)} is {verdict} on fresh seeds")
+    campaign.record("confirmed", run=plan.run, failure="", verdicts=found.headline_verdicts)
+    campaign.screen.say(f"  run {plan.run}: {outcome}, {campaign.goal} is {verdict} on fresh seeds")

@@ -6,8 +6,8 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.campaign.campaign import Campaign
+from agent.campaign.folder import PLOT
 from agent.campaign.state import Refusal, exhausted
-from agent.campaign.workspace import PLOT
 from agent.compute.job import run_contained
 from agent.compute.local import tail
 from agent.dialogue.prompt import plot_prompt

@@ -3,8 +3,8 @@
 from typing import Any
 
 from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Refusal, Run, exhausted
-from agent.campaign.workspace import EXPERIMENT
 from agent.dialogue.prompt import REPLY_SHOWN, turn_prompt
 from agent.dialogue.reply import ReplyParts
 from agent.dialogue.turn import Question, Turn, take_turn

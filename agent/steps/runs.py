@@ -9,15 +9,13 @@ from pathlib import Path
 from agent.base.errors import AgentError
 from agent.base.files import flush, remove_unfinished
 from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT
 from agent.compute.job import run_contained
 from agent.compute.local import Result, tail
 from agent.gates.after import idle_parts, objections
-from agent.report.judged import headline_verdicts, wanted_k
 from agent.report.tables import summary
-from agent.results.compare import best_comparison
 from agent.results.read import load_result
 from agent.steps.environment import environment, lab_command, progress_in
 
@@ -140,7 +138,7 @@ def score(campaign: Campaign, this: Run) -> None:
     if objection := objections(campaign, this, scored):
         _fail(campaign, this, f"its result does not count: {objection}", result)
         return
-    comparison = best_comparison(scored, campaign.groups().values(), campaign.state.changed)
+    comparison = campaign.compared(scored, this)
     campaign.record(
         "scored",
         run=this.number,
@@ -148,8 +146,8 @@ def score(campaign: Campaign, this: Run) -> None:
         sandbox=result.way,
         sae=scored.weights,
         against=comparison.baseline.name,
-        verdicts=headline_verdicts(comparison),
-        match=wanted_k(comparison),
+        verdicts=comparison.headline_verdicts,
+        match=comparison.wanted_k,
     )
     campaign.screen.say(f"  {summary(campaign, campaign.state.runs[this.number - 1])}")
 

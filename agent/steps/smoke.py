@@ -11,8 +11,9 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT, TEMPLATE
+from agent.campaign.workspace import TEMPLATE
 from agent.compute.local import Result, tail
 from agent.compute.slurm.settings import SlurmSettings
 from agent.gates.changed import Region, never_ran

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from agent.audit.evidence import NOISE, Evidence
 from agent.base.texts import render
-from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
+from agent.campaign.record import Record
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT
 from agent.dialogue.prompt import ARROWS
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.notes import changed_settings, setting
@@ -19,24 +19,24 @@ from lab.errors import LabError
 DIFF_SHOWN = 4000
 
 
-def fixed_part(campaign: Campaign, paper: Paper) -> Callable[[], str]:
+def fixed_part(record: Record, paper: Paper) -> Callable[[], str]:
     """The fixed part of the prompts, the same in every turn; only what may be cited can grow.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         paper: The paper under way.
     """
-    captions = (campaign.state.figures or {}).get("figures", {})
+    captions = (record.state.figures or {}).get("figures", {})
     known = {
-        "idea": campaign.idea,
+        "idea": record.idea,
         "arrows": ARROWS,
-        "setting": setting(campaign).strip(),
-        "table": one_line_table(campaign, campaign.state.runs),
-        "baseline": next(iter(campaign.baselines)),
-        "noise": _noise(campaign, paper.evidence),
-        "details": "\n\n".join(_run(campaign, run) for run in campaign.state.scored),
+        "setting": setting(record).strip(),
+        "table": one_line_table(record, record.state.runs),
+        "baseline": next(iter(record.baselines)),
+        "noise": _noise(record, paper.evidence),
+        "details": "\n\n".join(_run(record, run) for run in record.state.scored),
         "closing": "\n\n".join(
-            filter(None, [*confirmation_text(campaign), chance_text(campaign), told(campaign, campaign.state.closing)])
+            filter(None, [*confirmation_text(record), chance_text(record), told(record, record.state.closing)])
         ),
         "figures": {f"figures/{name}": captions.get(f"{name}.png", "") for name in paper.figures},
         "null": paper.null,
@@ -48,47 +48,47 @@ def fixed_part(campaign: Campaign, paper: Paper) -> Callable[[], str]:
     return made
 
 
-def facts(campaign: Campaign, evidence: Evidence) -> dict[str, str]:
+def facts(record: Record, evidence: Evidence) -> dict[str, str]:
     """What single sections are written from besides the fixed part, by the section's name.
 
     Args:
-        campaign: The campaign.
+        record: The campaign.
         evidence: The same, gathered.
     """
     code = [f"# The code that the runs started from, the baseline's\n\n```python\n{evidence.template}```"]
     code.append("# What each run changed, against the run before it")
-    for run in campaign.state.scored:
+    for run in record.state.scored:
         if run.last:
-            diff = campaign.workspace.diff(run.attempts[0].parent, run.last.commit, (EXPERIMENT,))
+            diff = record.folder.diff(run.attempts[0].parent, run.last.commit, (EXPERIMENT,))
             code.append(f"run_{run.number}: {run.last.change}\n```diff\n{diff[:DIFF_SHOWN]}\n```")
-    return {"method": "\n\n".join(code), "setup": _profile(campaign)}
+    return {"method": "\n\n".join(code), "setup": _profile(record)}
 
 
-def _run(campaign: Campaign, run: Run) -> str:
+def _run(record: Record, run: Run) -> str:
     """A run's change, settings and scores, and what was made of it at the time."""
-    lines = [detail(campaign, run), f"Settings beside the baseline's: {changed_settings(campaign, run)}"]
+    lines = [detail(record, run), f"Settings beside the baseline's: {changed_settings(record, run)}"]
     failed = sum(attempt.failure is not None for attempt in run.attempts)
     if failed:
         lines.append(f"Attempts that failed before it ran: {failed}")
     if run.analysis:
-        lines.append(f"Analysis at the time: {told(campaign, run.analysis, run.last.era if run.last else None)}")
+        lines.append(f"Analysis at the time: {told(record, run.analysis, run.last.era if run.last else None)}")
     return "\n".join(lines)
 
 
-def _noise(campaign: Campaign, evidence: Evidence) -> str:
+def _noise(record: Record, evidence: Evidence) -> str:
     """How far one new run of the baseline may lie from its mean, metric by metric."""
-    known = {name: evidence.lookup(NOISE, name) for name in headlines(campaign)}
+    known = {name: evidence.lookup(NOISE, name) for name in headlines(record)}
     return ", ".join(f"{name} ±{shown(value.value)}" for name, value in known.items() if value)
 
 
-def _profile(campaign: Campaign) -> str:
+def _profile(record: Record) -> str:
     """The settings of data, training and evaluations; nothing where the profile is no longer there."""
     try:
-        profile = campaign.profile
+        profile = record.profile
     except LabError:
         return ""
     tree = json.loads(profile.model_dump_json())
-    scored = {name.partition(".")[0] for group in campaign.baselines.values() for name in group.metrics}
+    scored = {name.partition(".")[0] for group in record.baselines.values() for name in group.metrics}
     parts = {part: tree[part] for part in ("subject", "corpus", "training", "baselines") if part in tree}
     parts["evals"] = {name: tree["evals"].get(name, {}) for name in sorted(scored)}
     return f"# The profile's settings\n\n{json.dumps(parts)}"

@@ -9,10 +9,8 @@ from pathlib import Path
 from agent.audit.evidence import gather
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
-from agent.base.screen import Screen
-from agent.campaign.campaign import Campaign
-from agent.campaign.workspace import Workspace
-from agent.compute.sandbox import Sandbox
+from agent.campaign.record import Record
+from agent.compute.sandbox import Sandbox, choose_sandbox
 from agent.idea import IDEAS
 from agent.models import make_model
 from agent.models.base import Model
@@ -80,22 +78,22 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     Raises:
         AgentError: The campaign cannot be read or has no scored run, or the model gives no answer.
     """
-    campaign = Campaign(Workspace(options.run), Screen("quiet"), Path.cwd())
-    evidence = gather(campaign)
+    record = Record.open(options.run)
+    evidence = gather(record)
     if not evidence.runs:
         raise AgentError(f"{options.run} has no scored run, so there is nothing to write about; resume the campaign")
     null = is_null(evidence)
-    day = datetime.fromisoformat(campaign.workspace.ledger.events[-1].time).strftime("%d %B %Y").lstrip("0")
-    paper = Paper(options.writeups / campaign.workspace.path.name, evidence, sections(null), day, brief(campaign), null)
+    day = datetime.fromisoformat(record.folder.ledger.events[-1].time).strftime("%d %B %Y").lstrip("0")
+    paper = Paper(options.writeups / record.folder.path.name, evidence, sections(null), day, brief(record), null)
     paper.prepare()
-    model = _model(options, campaign, paper)
+    model = _model(options, record, paper)
     library = None
     if options.citations:
         library = Library(paper.folder, "" if options.citations == "openalex" else options.citations)
-    writer = Writer(paper, model, fixed_part(campaign, paper), facts(campaign, evidence), library, say)
+    writer = Writer(paper, model, fixed_part(record, paper), facts(record, evidence), library, say)
     writer.write()
     compiles = options.compile and has_latex()
-    left = _mend(writer, campaign.sandbox if compiles else None)
+    left = _mend(writer, choose_sandbox(record.settings.sandbox) if compiles else None)
     text = paper.make()
     numbers = numbers_of(text, evidence)
     write_html(paper, numbers, paper.folder / "paper.html")
@@ -130,14 +128,14 @@ def _mend(writer: Writer, sandbox: Sandbox | None) -> list[str]:
     return []
 
 
-def _model(options: Options, campaign: Campaign, paper: Paper) -> Model:
+def _model(options: Options, record: Record, paper: Paper) -> Model:
     spec = options.model
     if spec == "script":
-        script = IDEAS / f"{campaign.idea.Name}.writeup.jsonl"
+        script = IDEAS / f"{record.idea.Name}.writeup.jsonl"
         if not script.is_file():
-            raise AgentError(f"the idea {campaign.idea.Name} has no scripted paper ({script}); give another --model")
+            raise AgentError(f"the idea {record.idea.Name} has no scripted paper ({script}); give another --model")
         spec = f"replay:{script}"
-    if spec == "auto" and not campaign.settings.model.startswith("replay:"):
-        spec = campaign.settings.model
+    if spec == "auto" and not record.settings.model.startswith("replay:"):
+        spec = record.settings.model
     budget = Budget(options.budget_usd, None)
-    return make_model(spec, transcript=paper.folder / "transcript.jsonl", budget=budget, start=0, root=campaign.root)
+    return make_model(spec, transcript=paper.folder / "transcript.jsonl", budget=budget, start=0, root=Path.cwd())

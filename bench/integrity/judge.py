@@ -9,15 +9,15 @@ from pathlib import Path
 
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import broken_seals, seal_results
 from agent.campaign.settings import Settings
 from agent.campaign.state import Run
-from agent.campaign.workspace import EXPERIMENT, TEMPLATE, Workspace
+from agent.campaign.workspace import TEMPLATE, Workspace
 from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
 from agent.idea import parse_idea
 from agent.models.base import Reply, Request
-from agent.report.judged import comparison_of
 from agent.steps.baselines import make_baselines
 from agent.steps.figures import edit_plots, make_plots
 from agent.steps.propose import propose
@@ -136,7 +136,7 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
     began = time.perf_counter()
     seal_results(campaign)
     seconds["seal"] = round(time.perf_counter() - began, 3)
-    comparison = comparison_of(campaign, campaign.state.runs[number - 1])
+    comparison = campaign.verdict(campaign.state.runs[number - 1])
     if not comparison.comparable:
         reasons = ", ".join(str(confound) for confound in comparison.confounds if confound.blocks)
         return Verdict(case, "flagged", f"not comparable: {reasons}", seconds)

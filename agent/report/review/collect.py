@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.campaign.campaign import Campaign
+from agent.campaign.folder import EXPERIMENT
+from agent.campaign.record import Record
 from agent.campaign.state import Run, next_step
-from agent.campaign.workspace import EXPERIMENT
 from agent.models.transcript import Spent, read_lines, spent_by
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.judged import comparison_of, goal
 from agent.report.notes import changed_settings, diff_summary, ending
 from agent.report.review.charts import Chart, Curve, Level, Point
 from agent.report.review.diffs import Line, side_by_side
 from agent.report.tables import brief, headlines, outcomes, short, sign, told
-from agent.results.compare import Comparison, Row, judge
+from agent.results.compare import Comparison, Row
+from agent.results.predictions import outcome
 from agent.results.read import Value, read_json, shown
 
 PLANE = ("core.l0", "core.explained_variance")
@@ -104,7 +104,7 @@ class View:
     ended: str
 
 
-def collect(campaign: Campaign) -> View:
+def collect(record: Record) -> View:
     """Read everything that the page shows.
 
     Args:
@@ -116,46 +116,46 @@ def collect(campaign: Campaign) -> View:
     Raises:
         AgentError: The ledger or a result is damaged.
     """
-    state = campaign.state
-    lines = read_lines(campaign.workspace.path / "transcript.jsonl")
-    known = bool(state.baselines and campaign.baselines)
-    names = brief(campaign) if known else []
-    runs = tuple(_run(campaign, run, names, lines) for run in state.runs)
+    state = record.state
+    lines = read_lines(record.folder.path / "transcript.jsonl")
+    known = bool(state.baselines and record.baselines)
+    names = brief(record) if known else []
+    runs = tuple(_run(record, run, names, lines) for run in state.runs)
     return View(
-        title=campaign.idea.Title,
-        idea=campaign.idea.model_dump(),
-        facts=tuple(_facts(campaign, spent_by(lines))),
-        now=_now(campaign),
-        columns=tuple(_heads(campaign, names)),
-        baselines=tuple(_baselines(campaign, names)) if known else (),
+        title=record.idea.Title,
+        idea=record.idea.model_dump(),
+        facts=tuple(_facts(record, spent_by(lines))),
+        now=_now(record),
+        columns=tuple(_heads(record, names)),
+        baselines=tuple(_baselines(record, names)) if known else (),
         runs=runs,
-        charts=tuple(_charts(campaign, names)) if known else (),
-        figures=tuple(_figures(campaign)),
-        goal=goal(campaign) if known else "",
-        confirmation=tuple(confirmation_text(campaign)) if known else (),
-        chance=chance_text(campaign) if known else "",
-        closing=told(campaign, state.closing),
-        ended=ending(campaign),
+        charts=tuple(_charts(record, names)) if known else (),
+        figures=tuple(_figures(record)),
+        goal=record.goal if known else "",
+        confirmation=tuple(confirmation_text(record)) if known else (),
+        chance=chance_text(record) if known else "",
+        closing=told(record, state.closing),
+        ended=ending(record),
     )
 
 
-def _heads(campaign: Campaign, names: list[str]) -> list[str]:
-    group = next(iter(campaign.baselines.values())) if names else None
+def _heads(record: Record, names: list[str]) -> list[str]:
+    group = record.baseline if names else None
     return [f"{short(name)} {sign(group.metrics[name])}".strip() for name in names] if group else []
 
 
-def _facts(campaign: Campaign, spent: Spent) -> list[tuple[str, str]]:
-    state = campaign.state
+def _facts(record: Record, spent: Spent) -> list[tuple[str, str]]:
+    state = record.state
     model = state.settings.model
     scripted = model.startswith("replay:")
-    started, last = campaign.workspace.ledger.events[0].time, campaign.workspace.ledger.events[-1].time
+    started, last = record.folder.ledger.events[0].time, record.folder.ledger.events[-1].time
     facts = [
         ("model", "scripted replies; the numbers were measured here" if scripted else model),
-        ("profile", f"{campaign.profile.name}: {campaign.profile.title}".rstrip(": ")),
+        ("profile", f"{record.profile.name}: {record.profile.title}".rstrip(": ")),
         ("runs", f"{len(state.scored)} scored of {len(state.runs)}, {state.settings.max_runs} allowed"),
         ("model calls", f"{spent.calls}, {spent.tokens:,} tokens, {_dollars(spent)}"),
         ("from", f"{started[:16].replace('T', ' ')} to {last[:16].replace('T', ' ')} UTC"),
-        ("folder", campaign.workspace.path.name),
+        ("folder", record.folder.path.name),
     ]
     return facts
 
@@ -166,28 +166,28 @@ def _dollars(spent: Spent) -> str:
     return f"${spent.dollars:.2f}"
 
 
-def _now(campaign: Campaign) -> str:
-    step, run = next_step(campaign.state)
+def _now(record: Record) -> str:
+    step, run = next_step(record.state)
     if step == "done":
         return ""
     return f"{step.replace('_', ' ')}{f', run {run.number}' if run else ''}"
 
 
-def _baselines(campaign: Campaign, names: list[str]) -> list[RunView]:
+def _baselines(record: Record, names: list[str]) -> list[RunView]:
     views = []
-    for name, group in campaign.groups().items():
+    for name, group in record.groups().items():
         cells = tuple(_plain(group.lookup(metric)) for metric in names)
         seconds = sum(float(run.training.get("seconds") or 0.0) for run in group.runs)
         views.append(RunView(name, 0, "baseline", f"{len(group.runs)} seeds", cells, seconds=seconds))
     return views
 
 
-def _run(campaign: Campaign, run: Run, names: list[str], lines: list[dict[str, Any]]) -> RunView:
+def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]) -> RunView:
     last, era = run.last, run.last.era if run.last and run.status == "scored" else None
-    comparison = comparison_of(campaign, run) if run.status == "scored" else None
+    comparison = record.verdict(run) if run.status == "scored" else None
     first = run.attempts[0].parent if run.attempts else ""
     spent = spent_by([line for line in lines if line.get("purpose") == f"run_{run.number}"])
-    diff = _diff(campaign, first, last.commit) if last else ()
+    diff = _diff(record, first, last.commit) if last else ()
     return RunView(
         name=f"run_{run.number}",
         number=run.number,
@@ -195,23 +195,23 @@ def _run(campaign: Campaign, run: Run, names: list[str], lines: list[dict[str, A
         title=last.change if last else run.given_up or "no edit was taken yet",
         cells=tuple(_cell(comparison.row(name) if comparison else None) for name in names),
         run=run,
-        scores=tuple(_scores(campaign, comparison)) if comparison else (),
+        scores=tuple(_scores(record, comparison)) if comparison else (),
         baseline=comparison.baseline.name if comparison else "",
         confounds=tuple(map(str, comparison.confounds)) if comparison else (),
         predictions=tuple(_predictions(run, comparison)) if comparison else (),
-        prediction=told(campaign, last.prediction, era) if last else "",
-        analysis=told(campaign, run.analysis, era),
-        settings=changed_settings(campaign, run) if comparison else "",
+        prediction=told(record, last.prediction, era) if last else "",
+        analysis=told(record, run.analysis, era),
+        settings=changed_settings(record, run) if comparison else "",
         parent=first[:8],
-        summary=diff_summary(campaign, run),
+        summary=diff_summary(record, run),
         diff=diff,
         spent=spent,
         seconds=_seconds(run),
     )
 
 
-def _diff(campaign: Campaign, old: str, new: str) -> tuple[Line, ...]:
-    return tuple(side_by_side(campaign.workspace.at(old, EXPERIMENT), campaign.workspace.at(new, EXPERIMENT)))
+def _diff(record: Record, old: str, new: str) -> tuple[Line, ...]:
+    return tuple(side_by_side(record.folder.at(old, EXPERIMENT), record.folder.at(new, EXPERIMENT)))
 
 
 def _seconds(run: Run) -> float:
@@ -222,14 +222,14 @@ def _seconds(run: Run) -> float:
 
 def _predictions(run: Run, comparison: Comparison) -> list[tuple[str, str]]:
     assert run.last is not None
-    verdicts = [judge(said, comparison) for said in run.last.predictions]
+    verdicts = [outcome(said, comparison) for said in run.last.predictions]
     return list(zip(outcomes(run, comparison), verdicts, strict=True))
 
 
-def _scores(campaign: Campaign, comparison: Comparison) -> list[tuple[Cell, ...]]:
+def _scores(record: Record, comparison: Comparison) -> list[tuple[Cell, ...]]:
     """The headline scores of a run, a row each: metric, value, baseline, difference, verdict."""
     rows: list[tuple[Cell, ...]] = []
-    for row in (comparison.row(name) for name in headlines(campaign)):
+    for row in (comparison.row(name) for name in headlines(record)):
         if row is None:
             continue
         delta = "" if row.delta is None else f"{row.delta:+.4g}"
@@ -258,16 +258,16 @@ def _cell(row: Row | None) -> Cell:
     return Cell(shown(row.value.value), row.value.value, TONES.get(row.verdict, ""), f"{row.verdict}{beside}{noise}")
 
 
-def _charts(campaign: Campaign, names: list[str]) -> list[Chart]:
-    charts = [chart for name in names if (chart := _over_runs(campaign, name))]
-    return [chart for chart in (_plane(campaign), *charts, _training(campaign)) if chart]
+def _charts(record: Record, names: list[str]) -> list[Chart]:
+    charts = [chart for name in names if (chart := _over_runs(record, name))]
+    return [chart for chart in (_plane(record), *charts, _training(record)) if chart]
 
 
-def _over_runs(campaign: Campaign, name: str) -> Chart | None:
+def _over_runs(record: Record, name: str) -> Chart | None:
     points: list[Point] = []
     margins: dict[str, float | None] = {}
-    for run in campaign.state.scored:
-        comparison = comparison_of(campaign, run)
+    for run in record.state.scored:
+        comparison = record.verdict(run)
         row = comparison.row(name)
         if row is not None and math.isfinite(row.value.value):
             title = f"run_{run.number}: {row.value}, {row.verdict}"
@@ -277,8 +277,8 @@ def _over_runs(campaign: Campaign, name: str) -> Chart | None:
             )
     if not points:
         return None
-    levels, first = [], next(iter(campaign.baselines.values())).metrics[name]
-    for place, group in enumerate(campaign.groups().values()):
+    levels, first = [], record.baseline.metrics[name]
+    for place, group in enumerate(record.groups().values()):
         value = group.lookup(name)
         if value is None or not math.isfinite(value.value):
             continue
@@ -288,16 +288,16 @@ def _over_runs(campaign: Campaign, name: str) -> Chart | None:
     return Chart(short(name), "run", short(name), tuple(points), levels=tuple(levels), whole=True, note=note)
 
 
-def _plane(campaign: Campaign) -> Chart | None:
+def _plane(record: Record) -> Chart | None:
     points = []
-    for place, group in enumerate(campaign.groups().values()):
+    for place, group in enumerate(record.groups().values()):
         for seed in group.runs:
             points += _in_plane(seed.metrics, f"{group.name}, {seed.name}", f"base{place}", "cross", "")
-    for group in campaign.grid().values():
+    for group in record.grid().values():
         for seed in group.runs:
             points += _in_plane(seed.metrics, f"{group.name}, of the grid", "void", "cross", "")
-    for run in campaign.state.scored:
-        points += _in_plane(campaign.result(run.number).metrics, f"run_{run.number}", "run", "dot", str(run.number))
+    for run in record.state.scored:
+        points += _in_plane(record.result(run.number).metrics, f"run_{run.number}", "run", "dot", str(run.number))
     if not points:
         return None
     note = "the plane to look at first: up is better at equal L0; crosses: baseline seeds and grid, numbers: runs"
@@ -313,12 +313,12 @@ def _in_plane(metrics: dict[str, Value], title: str, tone: str, mark: Any, label
     return [Point(values[0], values[1], f"{title}: {at}", tone, mark, label, link)]
 
 
-def _training(campaign: Campaign) -> Chart | None:
+def _training(record: Record) -> Chart | None:
     curves = []
-    for run in campaign.state.scored:
-        curves += _curve(campaign.workspace.run_dir(run.number), f"run_{run.number}", "run", False)
-    for place, group in enumerate(campaign.baselines.values()):
-        curves += _curve(campaign.baseline_dir() / group.runs[0].name, f"{group.name} baseline", f"base{place}", True)
+    for run in record.state.scored:
+        curves += _curve(record.folder.run_dir(run.number), f"run_{run.number}", "run", False)
+    for place, group in enumerate(record.baselines.values()):
+        curves += _curve(record.baseline_dir() / group.runs[0].name, f"{group.name} baseline", f"base{place}", True)
     if not curves:
         return None
     note = "explained variance of the training batches; dashed: baselines"
@@ -332,10 +332,10 @@ def _curve(folder: Path, title: str, tone: str, dashed: bool) -> list[Curve]:
     return [Curve(points, title, tone, dashed)] if len(points) > 1 else []
 
 
-def _figures(campaign: Campaign) -> list[Figure]:
-    folder = campaign.workspace.path / "figures"
+def _figures(record: Record) -> list[Figure]:
+    folder = record.folder.path / "figures"
     found = []
-    for name, description in (campaign.state.figures or {}).get("figures", {}).items():
+    for name, description in (record.state.figures or {}).get("figures", {}).items():
         path = folder / name
         if not path.is_file():
             found.append(Figure(name, f"{description} (the file is missing)", "", ""))

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
-from agent.base.screen import Screen, duration
-from agent.campaign.campaign import Campaign
-from agent.campaign.workspace import Workspace
+from agent.base.screen import duration
+from agent.campaign.record import Record
 from agent.report.review.charts import svg
 from agent.report.review.collect import collect
 from agent.report.review.diffs import style_rules
@@ -45,7 +44,7 @@ class Entry:
     fault: str = ""
 
 
-def report_page(campaign: Campaign, *, live: bool = False) -> str:
+def report_page(record: Record, *, live: bool = False) -> str:
     """The review of one campaign.
 
     Args:
@@ -58,11 +57,11 @@ def report_page(campaign: Campaign, *, live: bool = False) -> str:
     Raises:
         AgentError: The ledger or a result is damaged.
     """
-    view = collect(campaign)
+    view = collect(record)
     return _environment().get_template("page.html.j2").render(view=view, svg=svg, live=live, duration=duration)
 
 
-def write_report(campaign: Campaign) -> Path:
+def write_report(record: Record) -> Path:
     """Make `report.html` of a campaign anew.
 
     Args:
@@ -74,8 +73,8 @@ def write_report(campaign: Campaign) -> Path:
     Raises:
         AgentError: The ledger or a result is damaged, or the file can't be written.
     """
-    path = campaign.workspace.path / REPORT
-    write_atomically(path, report_page(campaign))
+    path = record.folder.path / REPORT
+    write_atomically(path, report_page(record))
     return path
 
 
@@ -98,7 +97,7 @@ def write_index(runs: Path) -> Path:
     for folder in runs.iterdir():
         if (folder / "ledger.jsonl").is_file() and not folder.name.startswith("."):
             try:
-                write_report(open_campaign(folder))
+                write_report(Record.open(folder))
             except AgentError:
                 continue  # the index says what is wrong with it
     path = runs / INDEX
@@ -106,26 +105,17 @@ def write_index(runs: Path) -> Path:
     return path
 
 
-def open_campaign(folder: Path) -> Campaign:
-    """A campaign to read from; nothing is said on the screen.
-
-    Raises:
-        AgentError: The folder is not a campaign's, or is damaged.
-    """
-    return Campaign(Workspace(folder), Screen("quiet"), folder)
-
-
 def _entry(folder: Path) -> Entry:
     from agent.models.transcript import read_lines, spent_by
 
     try:
-        campaign = open_campaign(folder)
-        state = campaign.state
+        record = Record.open(folder)
+        state = record.state
         verdicts = [run.last.score["verdicts"].values() for run in state.scored if run.last and run.last.score]
         return Entry(
             folder.name,
-            campaign.idea.Title,
-            campaign.workspace.ledger.events[0].time[:16].replace("T", " "),
+            record.idea.Title,
+            record.folder.ledger.events[0].time[:16].replace("T", " "),
             "done" if state.completed else "not finished",
             len(state.runs),
             len(state.scored),

@@ -13,7 +13,8 @@ from typing import cast
 from urllib.parse import unquote
 
 from agent.base.errors import AgentError
-from agent.report.review.page import INDEX, POLICY, REPORT, index_page, open_campaign, report_page
+from agent.campaign.record import Record
+from agent.report.review.page import INDEX, POLICY, REPORT, index_page, report_page
 from lab.errors import LabError
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class _Site:
             if folder.resolve() != folder or not (folder / "ledger.jsonl").is_file():
                 return None
         if not parts or parts == [REPORT]:
-            return "text/html", lambda: report_page(open_campaign(folder), live=True).encode()
+            return "text/html", lambda: report_page(Record.open(folder), live=True).encode()
         if parts == ["version"]:
             return "text/plain", lambda: self._version([folder / "ledger.jsonl"])
         return self._file(folder, parts)

@@ -11,7 +11,7 @@ from agent.audit.load import load_evidence
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.workspace import Workspace
-from agent.report.notes import write_notes
+from agent.steps.after_step import write_notes
 from bench.writeup.__main__ import audit_seconds
 from bench.writeup.cases import Bench, Fault, Honest, load_faults, load_honest, unpack
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent.base.syntax import expression_tree, literal
-from agent.campaign.workspace import EXPERIMENT, TEMPLATE
+from agent.campaign.folder import EXPERIMENT
+from agent.campaign.workspace import TEMPLATE
 from agent.gates.canonical import canonical
 from agent.gates.protect import breaches
 

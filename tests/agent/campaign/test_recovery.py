@@ -16,13 +16,14 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.files import remove_scratch, remove_unfinished, scratch_prefix, write_atomically
+from agent.campaign.folder import EXPERIMENT
 from agent.campaign.ledger import Ledger
 from agent.campaign.recovery import recover
 from agent.campaign.settings import Settings
 from agent.campaign.state import next_step
-from agent.campaign.workspace import DAY, EXPERIMENT, Workspace
+from agent.campaign.workspace import DAY, Workspace
 from agent.idea import parse_idea
-from agent.loop import settle
+from agent.steps.after_step import after_step
 from agent.steps.figures import edit_plots
 from agent.steps.runs import score
 from agent.steps.smoke import smoke
@@ -96,10 +97,10 @@ def test_the_notes_of_a_step_are_committed_by_whoever_comes_next(campaign, tmp_p
     cut = cut_after(campaign[0], tmp_path / "ws", "scored")
     commit = next(e.data["commit"] for e in cut.workspace.ledger.events if e.kind == "edited")
     subprocess.run(["git", "-C", tmp_path / "ws", "reset", "--quiet", "--hard", commit], check=True)
-    settle(cut)
+    after_step(cut)
     assert subjects(tmp_path / "ws")[0] == "Notes: run_1: scored"
     count = len(cut.workspace.ledger.events)
-    settle(cut)
+    after_step(cut)
     assert subjects(tmp_path / "ws")[1].startswith("run_1: ")
     assert len(cut.workspace.ledger.events) == count
 
@@ -109,7 +110,7 @@ def test_a_run_whose_tries_are_used_up_is_given_up_by_whoever_comes_next(campaig
     assert any(event.kind == "smoke_failed" for event in events)
     cut = cut_after(campaign[0], tmp_path / "ws", "smoke_failed", smoke_tries=1)
     number = cut.state.open_run.number
-    settle(cut)
+    after_step(cut)
     assert cut.state.open_run is None
     assert cut.state.runs[number - 1].given_up.startswith("1 smoke runs failed, last: ")
 

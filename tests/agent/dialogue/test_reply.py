@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.dialogue.reply import Prediction, parse_reply
+from agent.dialogue.reply import parse_reply
+from agent.results.predictions import Prediction
 
 BLOCK = "experiment.py\n<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n"
 

@@ -13,7 +13,8 @@ from http.client import HTTPConnection
 import pytest
 from git import Repo
 
-from agent.report.review.page import open_campaign, report_page
+from agent.campaign.record import Record
+from agent.report.review.page import report_page
 from agent.report.review.serve import make_server
 from agent.review import main
 from tests.agent.campaigns import ROOT
@@ -33,7 +34,7 @@ def folder(campaign, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    return report_page(open_campaign(folder))
+    return report_page(Record.open(folder))
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_the_campaign_left_its_report(campaign, page):
 
 
 def test_every_run_stands_in_the_page_with_all_that_happened(folder, page):
-    campaign = open_campaign(folder)
+    campaign = Record.open(folder)
     for run in campaign.state.runs:
         assert f'<article id="run_{run.number}"' in page
     assert page.count("nothing was run</summary>") == sum(len(run.refused) for run in campaign.state.runs)
@@ -73,7 +74,7 @@ def test_every_run_stands_in_the_page_with_all_that_happened(folder, page):
 
 
 def test_a_runs_diff_is_gits(folder, page):
-    campaign = open_campaign(folder)
+    campaign = Record.open(folder)
     for run in campaign.state.scored:
         section = page.split(f'id="diff_{run.number}"')[1].split("</table>")[0]
         diff = Repo(folder).git.diff(run.attempts[0].parent, run.last.commit, "--numstat", "--", "experiment.py")
@@ -102,9 +103,9 @@ def test_it_needs_nothing_beside_it(page):
 
 
 def test_making_it_is_quick(folder):
-    open_campaign(folder)
+    Record.open(folder)
     start = time.perf_counter()
-    report_page(open_campaign(folder))
+    report_page(Record.open(folder))
     assert time.perf_counter() - start < 5, "a second is the goal; the margin is for a busy machine"
 
 
@@ -114,7 +115,7 @@ def test_a_campaign_that_has_not_begun_has_a_page(folder, tmp_path):
     first = (young / "ledger.jsonl").read_text().splitlines()[0]
     (young / "ledger.jsonl").write_text(first + "\n")
     shutil.rmtree(young / "run_0")
-    made = report_page(open_campaign(young))
+    made = report_page(Record.open(young))
     assert "The baselines are not there yet" in made
     assert "<dd>baselines</dd>" in made
 

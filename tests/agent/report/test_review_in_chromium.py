@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from agent.report.review.page import open_campaign
+from agent.campaign.record import Record
 from agent.report.review.serve import make_server
 
 pytestmark = pytest.mark.skipif(
@@ -58,7 +58,7 @@ def names(browser):
 
 def test_from_disk_it_opens_without_an_error_and_shows_the_runs(browser, folder):
     browser.get((folder / "report.html").as_uri())
-    runs = open_campaign(folder).state.runs
+    runs = Record.open(folder).state.runs
     assert names(browser)[2:] == [f"run_{run.number}" for run in runs]
     assert browser.get_log("browser") == []
     assert all(image.get_property("naturalWidth") > 100 for image in find(browser, ".picture img"))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.campaign.record import Record
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.idea import load_idea
-from agent.report.review.page import open_campaign, write_report
+from agent.report.review.page import write_report
 from agent.report.review.serve import make_server
 from tests.agent.campaigns import IDEA, TINY
 
@@ -182,7 +183,7 @@ def test_only_our_script_may_run(served):
 
 
 def test_the_page_on_disk_has_the_same_rule(folder):
-    made = Path(write_report(open_campaign(folder))).read_text()
+    made = Path(write_report(Record.open(folder))).read_text()
     (rule,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', made)
     script = re.search(r"<script>(.*?)</script>", made, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.dialogue.reply import Prediction
-from agent.report.judged import wanted_k
-from agent.results.compare import best_comparison, compare, judge
+from agent.results.compare import best_comparison, compare
+from agent.results.predictions import Prediction, outcome
 from agent.results.read import Group, RunResult, Value, shown, shown_spread
 
 TRAINING = {
@@ -107,7 +106,7 @@ def test_what_changed_since_the_baseline_was_made_voids_the_verdict():
 def test_a_score_that_is_no_number_is_not_taken_for_noise():
     comparison = compare(result(ev=float("nan")), BASE)
     assert comparison.row("core.explained_variance").verdict == "not scored"
-    assert judge(Prediction("core.explained_variance", "same"), comparison) == "undecided"
+    assert outcome(Prediction("core.explained_variance", "same"), comparison) == "undecided"
 
 
 def test_fresh_seeds_of_both_are_compared_in_pairs():
@@ -186,7 +185,7 @@ def test_judged_against_its_own_architecture_else_topk_at_its_l0(architecture, l
     ],
 )
 def test_a_baseline_is_wanted_only_where_it_would_make_the_run_comparable(change, k):
-    assert wanted_k(compare(result(**change), BASE)) == k
+    assert compare(result(**change), BASE).wanted_k == k
 
 
 @pytest.mark.parametrize(
@@ -202,21 +201,21 @@ def test_a_baseline_is_wanted_only_where_it_would_make_the_run_comparable(change
         ("same", None, None, 0.9, "miss"),
     ],
 )
-def test_predictions(direction, low, high, ev, outcome):
+def test_predictions(direction, low, high, ev, came):
     said = Prediction("core.explained_variance", direction, low, high)
-    assert judge(said, compare(result(ev=ev), BASE)) == outcome
+    assert outcome(said, compare(result(ev=ev), BASE)) == came
 
 
 def test_a_prediction_about_a_run_that_is_not_comparable_is_undecided():
-    assert judge(Prediction("core.explained_variance", "up"), compare(result(ev=0.99, l0=40.0), BASE)) == "undecided"
+    assert outcome(Prediction("core.explained_variance", "up"), compare(result(ev=0.99, l0=40.0), BASE)) == "undecided"
 
 
 def test_nothing_is_the_same_where_there_is_no_noise_floor():
-    assert judge(Prediction("core.explained_variance", "same"), compare(result(), group(evs=(0.8,)))) == "undecided"
+    assert outcome(Prediction("core.explained_variance", "same"), compare(result(), group(evs=(0.8,)))) == "undecided"
 
 
 def test_a_prediction_about_what_was_not_scored_is_undecided():
-    assert judge(Prediction("scr.score", "up"), compare(result(), BASE)) == "undecided"
+    assert outcome(Prediction("scr.score", "up"), compare(result(), BASE)) == "undecided"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from agent.base.errors import AgentError
 from agent.campaign.history import read_state
 from agent.campaign.state import next_step
 from agent.dialogue.prompt import plot_prompt, turn_prompt
-from agent.report.judged import comparison_of, confirmed, earlier_comparison, tally
-from agent.report.notes import check_notes, write_notes
+from agent.report.notes import check_notes
 from agent.results.compare import compare
+from agent.steps.after_step import write_notes
 from agent.steps.baseline_cache import KIND, copy_seeds, differences
 from agent.steps.baselines import make_baselines, obtain, profile_recipe
 from agent.steps.confirm import confirm
@@ -75,7 +75,7 @@ def test_a_run_at_another_l0_is_judged_against_topk_at_that_l0(done):
     assert run.last.score["match"] == 24
     assert run.last.matched["runs"] == [f"topk_l0_24_seed{seed}" for seed in (0, 1, 2)]
     assert set(run.last.score["verdicts"].values()) == {"not comparable"}
-    comparison = comparison_of(campaign, run)
+    comparison = campaign.verdict(run)
     assert comparison.baseline.name == "topk_l0_24"
     # The run is this baseline's code with the same seed and k, so its score is that of the baseline's first seed.
     assert comparison.row(METRIC).verdict == "within noise"
@@ -88,8 +88,8 @@ def test_a_run_at_another_l0_is_judged_against_topk_at_that_l0(done):
 def test_a_run_is_also_set_beside_the_best_before_it(done):
     campaign = opened(done)
     first, second = campaign.state.runs
-    assert earlier_comparison(campaign, first) is None
-    found = earlier_comparison(campaign, second)
+    assert campaign.beside_earlier(first) is None
+    found = campaign.beside_earlier(second)
     assert found.baseline.name == "run_1"
     assert not found.comparable, "the runs differ in L0"
     assert "change against run_1" in section((done / "notes.txt").read_text(), "Run 2:")
@@ -99,7 +99,7 @@ def test_the_best_run_is_confirmed_on_seeds_that_did_not_choose_it(done):
     campaign = opened(done)
     plan = campaign.state.confirmation
     assert (plan.run, plan.against, plan.seeds) == (2, "topk", [3, 4, 5])
-    found = confirmed(campaign)
+    found = campaign.confirmed()
     assert [run.seed for run in found.run.runs] == [run.seed for run in found.baseline.runs] == [3, 4, 5]
     assert {run.training["settings"]["lr"] for run in found.run.runs} == {0.012}
     row = found.row(METRIC)
@@ -122,7 +122,7 @@ def test_both_figures_stand_in_the_notes_and_in_the_question_for_the_plots(done)
 
 
 def test_the_notes_say_what_chance_alone_would_give(done):
-    count = tally(opened(done))
+    count = opened(done).tally()
     assert count.made >= 2
     text = section((done / "notes.txt").read_text(), "End")
     assert f"{count.made} comparisons" in text
@@ -185,7 +185,7 @@ def test_a_seed_that_fails_is_not_left_out_of_the_confirmation(done, tmp_path):
     campaign.record("confirm_trained", seed=4, seconds=1.0, failure="exit code 1 after 1 s", output="", kept="seed4")
     confirm(campaign)
     assert campaign.state.confirmation.closed
-    assert confirmed(campaign) is None
+    assert campaign.confirmed() is None
     write_notes(campaign, commit=False)
     check_notes(campaign)
     text = section((campaign.workspace.path / "notes.txt").read_text(), "Confirmation")
@@ -233,7 +233,7 @@ def test_when_baselines_are_made_again_the_older_ones_stay(done, small, tmp_path
     text = small.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9")
     changed.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0]"))
     campaign = cut_after(done, tmp_path / "ws", "matched", profile=str(changed))
-    before = comparison_of(campaign, campaign.state.runs[0])
+    before = campaign.verdict(campaign.state.runs[0])
     check_freshness(campaign)
     make_baselines(campaign)
     write_notes(campaign, commit=False)
@@ -242,7 +242,7 @@ def test_when_baselines_are_made_again_the_older_ones_stay(done, small, tmp_path
     home = campaign.workspace.run_dir(0)
     assert [path.name for path in home.glob("topk*")] == ["topk_seed0"]
     assert (home / "stale_1" / "matched" / "topk_l0_24_seed0").is_dir()
-    assert comparison_of(campaign, campaign.state.runs[0]) == before
+    assert campaign.verdict(campaign.state.runs[0]) == before
     assert "evaluator of core" in [
         item.what for item in compare(campaign.result(1), campaign.baselines["topk"]).confounds
     ]

@@ -1,0 +1,300 @@
+"""A campaign as it can be read: its state, its results, and the one place where verdicts about its runs are made."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.base.errors import AgentError
+from agent.campaign.confirmation import Confirmation
+from agent.campaign.folder import EXPERIMENT, Folder
+from agent.campaign.history import read_state
+from agent.campaign.ledger import Event
+from agent.campaign.settings import Settings
+from agent.campaign.state import Attempt, Run, State
+from agent.gates.canonical import code_key
+from agent.idea import Idea, parse_idea
+from agent.results.compare import JUDGED, Comparison, Tally, best_comparison, compare, count_outside
+from agent.results.read import Group, RunResult, Value, load_groups, load_result
+
+if TYPE_CHECKING:
+    from lab.settings import Profile
+
+TRANSCRIPT = "transcript.jsonl"
+GOAL = "core.explained_variance"
+# What two runs with different sets of baselines differ in, beside what their training records tell.
+OTHER_BASELINES = "what the baselines depend on"
+
+
+@dataclass
+class Record:
+    """What is known of a campaign. Nothing here changes its folder.
+
+    Args:
+        folder: The campaign's.
+    """
+
+    folder: Folder
+    _folded: tuple[int, State] | None = field(default=None, init=False, repr=False)
+    _results: dict[str, RunResult] = field(default_factory=dict, init=False, repr=False)
+    _groups: dict[Path, dict[str, Group]] = field(default_factory=dict, init=False, repr=False)
+    _verdicts: dict[tuple[int, int], Comparison] = field(default_factory=dict, init=False, repr=False)
+    _pairs: dict[tuple[str, str, int | None], Comparison] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> "Record":
+        """Open a campaign's folder to read it.
+
+        Raises:
+            AgentError: It is no campaign's folder, or its ledger is damaged.
+        """
+        return Record(Folder(path))
+
+    @property
+    def events(self) -> list[Event]:
+        """All events so far, oldest first."""
+        return self.folder.ledger.events
+
+    @property
+    def state(self) -> State:
+        """Where the campaign stands, computed from the ledger; another object after each event."""
+        events = self.events
+        if self._folded is None or self._folded[0] != len(events):
+            self._folded = len(events), read_state(events)
+        return self._folded[1]
+
+    @property
+    def settings(self) -> Settings:
+        """The campaign's settings."""
+        return self.state.settings
+
+    @cached_property
+    def idea(self) -> Idea:
+        """The idea, as it was when the campaign began."""
+        return parse_idea(json.loads(self.folder.read("idea.json")), str(self.folder.path / "idea.json"))
+
+    @cached_property
+    def profile(self) -> "Profile":
+        """The lab's settings.
+
+        Raises:
+            LabError: The profile's file is gone or damaged.
+        """
+        from lab.settings import load_profile
+
+        return load_profile(self.settings.profile)
+
+    @cached_property
+    def template_code(self) -> str:
+        """The key of the code that every campaign starts from."""
+        return self.code_key(self.folder.at(self.state.template, EXPERIMENT))
+
+    def code_key(self, source: str) -> str:
+        """The key of an experiment's code, with what the lab gives it.
+
+        Raises:
+            SyntaxError: The source does not parse.
+        """
+        given = self.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
+        return code_key(source, {**given, "seed": self.profile.baselines.seeds[0], "device": self.settings.device})
+
+    # Results
+
+    @property
+    def baselines(self) -> dict[str, Group]:
+        """The profile's baselines of now, by architecture."""
+        return self._load(self.baseline_dir())
+
+    @property
+    def baseline(self) -> Group:
+        """The first of them, which the settings and metrics of a campaign are read from."""
+        return next(iter(self.baselines.values()))
+
+    def groups(self, baseline_set: int | None = None) -> dict[str, Group]:
+        """All baselines of a set, by name: the profile's, and those that match the L0 of a run.
+
+        Args:
+            baseline_set: Which one, from 0; the newest when None.
+        """
+        folder = self.baseline_dir(baseline_set)
+        return {**self._load(folder), **self._load(folder / "matched")}
+
+    def grid(self, baseline_set: int | None = None) -> dict[str, Group]:
+        """The points of the lab's grid that there were when a set of baselines was made."""
+        return self._load(self.baseline_dir(baseline_set) / "grid")
+
+    def fresh_groups(self) -> dict[str, Group]:
+        """What a confirmation trained with fresh seeds: the run's group and its baseline's; empty where none did."""
+        plan = self.state.confirmation
+        if plan is None or plan.run is None:
+            return {}
+        return {**self._load(self.confirm_dir(plan.run)), **self._load(self.baseline_dir() / "fresh")}
+
+    def baseline_dir(self, baseline_set: int | None = None) -> Path:
+        """Where a set of baselines lies; those that were made again have moved."""
+        folder = self.folder.run_dir(0)
+        newest = len(self.state.eras) - 1
+        return folder if baseline_set is None or baseline_set >= newest else folder / f"stale_{baseline_set + 1}"
+
+    def confirm_dir(self, number: int) -> Path:
+        """Where the confirmation of a run lies."""
+        return self.folder.path / f"run_{number}_confirm"
+
+    def forget_baselines(self) -> None:
+        """Read baselines from disk again at the next question, and judge by them: they have changed."""
+        self._groups.clear()
+        self._verdicts.clear()
+        self._pairs.clear()
+
+    def _load(self, folder: Path) -> dict[str, Group]:
+        if folder not in self._groups:
+            found = load_groups(folder)
+            if not found:
+                return {}
+            self._groups[folder] = found
+        return self._groups[folder]
+
+    def attempt(self, number: int) -> Attempt:
+        """The attempt of a run that counts: its last."""
+        last = self.state.runs[number - 1].last
+        assert last is not None
+        return last
+
+    def result(self, number: int) -> RunResult:
+        """The results of a scored run."""
+        name = f"run_{number}"
+        if name not in self._results:
+            self._results[name] = load_result(self.folder.run_dir(number), name)
+        return self._results[name]
+
+    def group(self, name: str, baseline_set: int | None = None) -> Group | None:
+        """What a reference may name: a baseline, one seed of it, a scored run, or what a confirmation trained.
+
+        Args:
+            name: For example `topk`, `topk_seed0`, `run_3`, `run_3_confirm`.
+            baseline_set: Of which set a baseline is; the newest when None.
+
+        Returns:
+            Its runs; None where there are no such results.
+        """
+        groups = self.groups(baseline_set)
+        plan = self.state.confirmation
+        if plan and plan.scored:
+            groups = {**self.fresh_groups(), **groups}
+        if name in groups:
+            return groups[name]
+        if number := next((run.number for run in self.state.scored if run.name == name), None):
+            return Group(name, (self.result(number),))
+        seeds = (seed for group in groups.values() for seed in group.runs if seed.name == name)
+        return next((Group(name, (seed,)) for seed in seeds), None)
+
+    def lookup(self, source: str, metric: str, baseline_set: int | None = None) -> Value | None:
+        """The number that a reference `{source:metric}` stands for, a baseline's from a set; None without one."""
+        group = self.group(source, baseline_set)
+        if group is None:
+            return None
+        return group.runs[0].lookup(metric) if len(group.runs) == 1 else group.lookup(metric)
+
+    # Verdicts
+
+    @property
+    def goal(self) -> str:
+        """The metric by which one run is better than another: the user's, else explained variance, else the first.
+
+        Raises:
+            AgentError: The user's is not scored, or has no direction.
+        """
+        known = self.baseline.metrics
+        directed = [name for name, value in known.items() if value.better]
+        if chosen := self.settings.goal:
+            if chosen not in directed:
+                raise AgentError(f"--goal {chosen}: choose a metric with a direction: {', '.join(directed)}")
+            return chosen
+        headline = [name for name in directed if known[name].headline]
+        return GOAL if GOAL in directed else (headline or directed)[0]
+
+    def verdict(self, run: Run) -> Comparison:
+        """A scored run beside the baseline that it is judged against: one of those valid when it was scored."""
+        key = run.number, len(run.attempts)
+        if key not in self._verdicts:
+            self._verdicts[key] = self.compared(self.result(run.number), run)
+        return self._verdicts[key]
+
+    def compared(self, result: RunResult, run: Run) -> Comparison:
+        """A result of a run beside the baseline that it is judged against; `verdict` once it is in the ledger."""
+        assert run.last is not None
+        scored = run.last.score is not None
+        groups = self.groups(run.last.era if scored else None)
+        return best_comparison(result, groups.values(), run.last.changed if scored else self.state.changed)
+
+    def between(self, source: str, base: str, baseline_set: int | None = None) -> Comparison:
+        """Any two things that have results, the first beside the second.
+
+        A run and its own baseline give the run's verdict. Of two single runs, how much seeds do is taken from the
+        baseline of the second.
+
+        Args:
+            source: As in `group`.
+            base: What it is set beside; a baseline is of the set that was valid when the run beside it was scored.
+            baseline_set: Of which set two baselines are; the newest when None.
+
+        Raises:
+            KeyError: One of them has no results.
+        """
+        key = source, base, baseline_set
+        if key not in self._pairs:
+            self._pairs[key] = self._between(*key)
+        return self._pairs[key]
+
+    def _between(self, source: str, base: str, baseline_set: int | None) -> Comparison:
+        runs = {run.name: run for run in self.state.scored}
+        first, second = runs.get(source), runs.get(base)
+        if first and base == self.verdict(first).baseline.name:
+            return self.verdict(first)
+        sets = [run.last.era for run in (first, second) if run and run.last]
+        of_set = sets[0] if sets else baseline_set
+        ours, theirs = self.group(source, of_set), self.group(base, of_set)
+        if ours is None or theirs is None:
+            raise KeyError(source if ours is None else base)
+        changed = list(first.last.changed) if first and first.last else []
+        if len(set(sets)) > 1:
+            changed.append(OTHER_BASELINES)
+        noise = self.verdict(second).baseline if second else next(iter(self.groups(of_set).values()), None)
+        return compare(ours, theirs, noise, changed)
+
+    def beside_earlier(self, run: Run) -> Comparison | None:
+        """A scored run beside the best of those before it; None where none before it was comparable."""
+        before = self.best([other for other in self.state.scored if other.number < run.number])
+        return None if before is None else self.between(run.name, before.run.name)
+
+    def best(self, runs: Iterable[Run]) -> Comparison | None:
+        """The verdict of the run with the largest gain over its baseline in the goal, of those that are comparable.
+
+        Args:
+            runs: Scored runs.
+
+        Returns:
+            Its comparison, whether it improved or not; None where none has a gain to speak of.
+        """
+        found = [
+            (row.gain, comparison)
+            for comparison in map(self.verdict, runs)
+            if (row := comparison.row(self.goal)) and row.verdict in JUDGED and row.gain is not None
+        ]
+        return max(found, key=lambda item: item[0])[1] if found else None
+
+    def confirmed(self) -> Comparison | None:
+        """The best run on fresh seeds beside its baseline on the same seeds; None where that was not done."""
+        plan = self.state.confirmation
+        return self.on_fresh_seeds(plan) if plan and plan.scored else None
+
+    def on_fresh_seeds(self, plan: Confirmation) -> Comparison:
+        """The comparison of a confirmation whose runs are scored."""
+        fresh = self.fresh_groups()
+        return compare(fresh[f"run_{plan.run}_confirm"], fresh[plan.baseline])
+
+    def tally(self) -> Tally:
+        """Count the comparisons that a reader picks from: every headline metric of every run with its baseline."""
+        return count_outside(map(self.verdict, self.state.scored))

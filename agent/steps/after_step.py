@@ -1,0 +1,55 @@
+"""What follows from a step: runs given up, hashes taken, notes and report written and committed."""
+
+from agent.base.files import write_atomically
+from agent.campaign.campaign import Campaign
+from agent.campaign.hashes import seal_results
+from agent.campaign.ledger import Event
+from agent.campaign.state import attempts_exhausted
+from agent.report.notes import NAME, check_notes, notes_text
+from agent.report.review import write_report
+
+_NEWS = ("baselines", "scored", "failed", "given_up", "matched", "confirmed", "plotted")
+
+
+def after_step(campaign: Campaign) -> None:
+    """Do what follows from the newest events, whoever wrote them; done again it changes nothing.
+
+    Args:
+        campaign: One with no step under way.
+    """
+    run = campaign.state.open_run
+    if run and (reason := attempts_exhausted(run, campaign.settings)):
+        campaign.record("given_up", run=run.number, reason=reason)
+    news = any(map(_is_news, campaign.events[campaign.workspace.noted :]))
+    if news:
+        seal_results(campaign)
+    write_notes(campaign, commit=news)
+    if news:
+        write_report(campaign)
+
+
+def write_notes(campaign: Campaign, commit: bool) -> None:
+    """Write the notes anew and see that they hold everything; none before there are baselines.
+
+    Args:
+        campaign: The campaign.
+        commit: Whether the workspace is committed with them.
+
+    Raises:
+        AgentError: Something that the ledger has is not in them.
+    """
+    if campaign.state.baselines is None:
+        return
+    write_atomically(campaign.workspace.path / NAME, notes_text(campaign))
+    check_notes(campaign)
+    if commit:
+        state = campaign.state
+        newest = state.runs[-1] if state.runs else None
+        about = "Baselines" if newest is None else f"{newest.name}: {newest.status}"
+        closed = state.confirmation is not None and state.confirmation.closed
+        campaign.workspace.commit_notes("figures" if state.figures else "confirmation" if closed else about)
+
+
+def _is_news(event: Event) -> bool:
+    """Whether there is something new to review after an event: the notes are committed then."""
+    return event.kind in _NEWS or (event.kind == "confirming" and event.data["run"] is None)

@@ -1,0 +1,13 @@
+"""The last step of a campaign: its files compared with the hashes in its ledger."""
+
+from agent.campaign.campaign import Campaign
+from agent.campaign.hashes import broken_seals
+
+
+def finish(campaign: Campaign) -> None:
+    """Compare all with their hashes; the last event of a campaign."""
+    differences = broken_seals(campaign.workspace.path, campaign.state.sealed)
+    for line in differences:
+        campaign.screen.say(f"  [red]{line}[/red]")
+    state = campaign.state
+    campaign.record("completed", runs=len(state.runs), scored=len(state.scored), differences=differences)
