@@ -189,7 +189,7 @@ def test_a_baseline_is_wanted_only_where_it_would_make_the_run_comparable(change
 
 
 @pytest.mark.parametrize(
-    ("direction", "low", "high", "ev", "outcome"),
+    ("direction", "low", "high", "ev", "came"),
     [
         ("up", None, None, 0.9, "hit"),
         ("up", 0.05, 0.2, 0.9, "hit"),
