@@ -155,7 +155,8 @@ def _on_plot_edited(state: State, data: dict[str, Any]) -> None:
     state.calls = data["call"]
     state.plot_edited = state.plots = data["commit"]
     state.plot_refusals = []
-    state.closing = data["analysis"] or state.closing
+    if data["analysis"]:
+        state.closing, state.closing_set = data["analysis"], len(state.eras) - 1
 
 
 def _on_plot_failed(state: State, data: dict[str, Any]) -> None:

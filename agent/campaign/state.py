@@ -99,7 +99,8 @@ class State:
     """A campaign as its ledger tells it.
 
     `making` holds the hashes of each seed of a baseline that was trained, by the name of the baseline in the cache;
-    `plot_edited` the commit of a `plot.py` that is to be run, `plots` that of the newest one.
+    `closing_set` is the set of baselines that the closing analysis speaks of; `plot_edited` the commit of a `plot.py`
+    that is to be run, `plots` that of the newest one.
     """
 
     settings: Settings
@@ -112,6 +113,7 @@ class State:
     confirmation: Confirmation | None = None
     runs: list[Run] = field(default_factory=list)
     closing: str = ""
+    closing_set: int | None = None
     ended: str = ""
     plot_edited: str = ""
     plots: str = ""

@@ -39,7 +39,7 @@ def notes_text(record: Record) -> str:
         confirmation=confirmation_text(record),
         ended=ending(record),
         chance=chance_text(record),
-        closing=told(record, state.closing),
+        closing=told(record, state.closing, state.closing_set),
         figures=(state.figures or {}).get("figures", {}),
     )
 

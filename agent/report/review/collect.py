@@ -134,7 +134,7 @@ def collect(record: Record) -> View:
         goal=record.goal if known else "",
         confirmation=tuple(confirmation_text(record)) if known else (),
         chance=chance_text(record) if known else "",
-        closing=told(record, state.closing),
+        closing=told(record, state.closing, state.closing_set),
         ended=ending(record),
     )
 
