@@ -37,7 +37,10 @@ def fixed_part(record: Record, paper: Paper) -> Callable[[], str]:
         "noise": _noise(record, paper.evidence),
         "details": "\n\n".join(_run(record, run) for run in record.state.scored),
         "closing": "\n\n".join(
-            filter(None, [*confirmation_text(record), chance_text(record), told(record, state.closing, state.closing_set)])
+            filter(
+                None,
+                [*confirmation_text(record), chance_text(record), told(record, state.closing, state.closing_set)],
+            )
         ),
         "figures": {f"figures/{name}": captions.get(f"{name}.png", "") for name in paper.figures},
         "null": paper.null,
