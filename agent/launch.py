@@ -114,7 +114,7 @@ def _stopped_ones(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _screens(arguments: argparse.Namespace, names: list[str], interrupt: "Interrupt") -> list["Screen"]:
-    """What the user sees of each campaign; where there are several, each line says of which."""
+    """The screen of each campaign; where there are several, each line says of which."""
     from agent.base.screen import Screen, Style
 
     style: Style = "json" if arguments.json else "quiet" if arguments.quiet else "rich"
@@ -197,7 +197,7 @@ def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
 
 
 def _said(error: Exception, campaign: "Campaign") -> str:
-    """What went wrong, in one line, with what to do."""
+    """An error in one line, with what to do."""
     if isinstance(error, OSError):
         where = error.filename or campaign.workspace.path
         return f"{error.strerror or error}: {where}; free the space or fix the rights"

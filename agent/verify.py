@@ -30,7 +30,7 @@ _NEEDED = {"sealed": ("folder", "files"), "scored": ("run", "sae"), "started": (
 
 @dataclass
 class Records:
-    """What a ledger says, as far as it can be read.
+    """A ledger, as far as it can be read.
 
     Args:
         lines: Its lines as they stand.
@@ -55,7 +55,7 @@ class Records:
 
 
 def verify(folder: Path, rescore: bool = False) -> list[str]:
-    """What differs from the records of a campaign.
+    """List the differences from the records of a campaign.
 
     Args:
         folder: The campaign's.
@@ -119,7 +119,7 @@ def read_records(ledger: Path) -> Records:
 
 
 def _history(folder: Path, records: Records) -> list[str]:
-    """Whether the commits that the ledger names are there in their order, and the ledger is the one that they name."""
+    """Tell if the commits that the ledger names are there in their order, and the ledger is the one that they name."""
     from git import Repo
     from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
 
@@ -155,7 +155,7 @@ def _history(folder: Path, records: Records) -> list[str]:
 
 
 def _made_from_weights(folder: Path, records: Records) -> list[str]:
-    """Whether each result is that of the weights beside it."""
+    """Tell whether each result is that of the weights beside it."""
     from lab import artifact
     from lab.errors import LabError
 

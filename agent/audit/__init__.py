@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit found.
+    """The findings of an audit.
 
     Args:
         unsupported: Numbers and references that no result bears out, and markup that would break.
@@ -55,7 +55,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Tell whether nothing was found."""
         return not any(asdict(self).values())
 
     def to_json(self) -> dict[str, list[dict[str, object]]]:
@@ -133,7 +133,7 @@ def _items(document: Document, faults: Iterable[Fault]) -> list[Item]:
 
 
 def _without_quotations(passage: Passage, evidence: Evidence) -> Passage:
-    """What the ledger holds word for word, a prediction or an error, is no claim of the text's own."""
+    """Blank out what the ledger holds word for word, a prediction or an error: it is no claim of the text's own."""
     if passage.kind == "row":
         return passage
     text = passage.text

@@ -71,7 +71,7 @@ _COUNTED = re.compile(r"\s*(?:\w+ )?(?P<what>runs|seeds|baselines|attempts|repli
 
 
 def is_allowed(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool:
-    """Whether a numeral need not be a result.
+    """Tell whether a numeral need not be a result.
 
     Args:
         numeral: The numeral.
@@ -91,7 +91,7 @@ def is_allowed(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool
 
 
 def is_setting(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool:
-    """Whether a numeral is a setting that its sentence speaks of, as the runs it names have it."""
+    """Tell whether a numeral is a setting that its sentence speaks of, as the runs it names have it."""
     text = sentence.text
     if belongs_to_a_metric(numeral, sentence):
         return False
@@ -140,7 +140,7 @@ def _is_exactly(numeral: Numeral, value: float) -> bool:
 
 
 def belongs_to_a_metric(numeral: Numeral, sentence: Sentence) -> bool:
-    """Whether a metric's name stands right before the numeral, joined by nothing but small words."""
+    """Tell whether a metric's name stands right before the numeral, joined by nothing but small words."""
     for mention in sentence.metrics:
         between = sentence.text[mention.end : numeral.start]
         if mention.end <= numeral.start and re.fullmatch(

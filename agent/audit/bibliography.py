@@ -71,7 +71,7 @@ def _parse(text: str, path: Path) -> dict[str, Entry]:
 
 
 def bibliography_of(document: Path) -> dict[str, Entry]:
-    """What a paper may cite: the .bib beside it, else what the template ships.
+    """The works that a paper may cite: the .bib beside it, else the one that the template ships.
 
     Args:
         document: The paper.

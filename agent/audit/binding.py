@@ -1,4 +1,4 @@
-"""What a typed number is tied to: the source and the metric that its sentence names for it."""
+"""Binding of typed numbers to the source and the metric that their sentence names for them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ _METRIC_BEHIND = re.compile(
 
 @dataclass(frozen=True)
 class Context:
-    """What sentences before this one spoke of, for sentences that name nothing themselves."""
+    """The subject of the sentences before, for sentences that name nothing themselves."""
 
     sources: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def resolve(names: Iterable[str], near: Iterable[str], evidence: Evidence) -> li
 
 
 def is_named_metric(numeral: Numeral, sentence: Sentence) -> bool:
-    """Whether a metric's name is joined on to a numeral, before or behind it, so that no other can be meant."""
+    """Tell whether a metric's name is joined on to a numeral, before or behind it, so that no other can be meant."""
     if belongs_to_a_metric(numeral, sentence):
         return True
     after = [m for m in sentence.metrics if m.start >= numeral.end]

@@ -104,7 +104,7 @@ def _is_other(word: Comparative, match: re.Match[str], text: str) -> bool:
 
 
 def _is_ours(clause: _Clause, sentence: Sentence) -> bool:
-    """Whether a clause with a citation speaks of this campaign all the same."""
+    """Tell whether a clause with a citation speaks of this campaign all the same."""
     inside = [m for m in sentence.sources if clause.start <= m.start < clause.end]
     held = any(clause.start <= place < clause.end for place, _, _ in sentence.held_terms)
     return bool(_runs([name for m in inside for name in m.names]) or held) or (
@@ -186,7 +186,7 @@ def _runs(names: list[str]) -> list[str]:
 
 
 def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Context) -> tuple[list[str], list[str]]:
-    """What is compared, and with what."""
+    """The two sides of a comparison."""
     mentions = [
         *sentence.sources,
         *(Mention(place, place + 1, (source,)) for place, source, _ in sentence.held_terms),

@@ -1,4 +1,4 @@
-"""Whether a text reports every scored run, or says why it leaves one out."""
+"""Tell whether a text reports every scored run, or says why it leaves one out."""
 
 import re
 from collections.abc import Iterable, Iterator

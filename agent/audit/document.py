@@ -112,7 +112,7 @@ class Document:
 
     @property
     def strict(self) -> bool:
-        """Whether results are given as references here, so that a typed one is a slip even where it is right."""
+        """Tell whether results are given as references here, so that a typed one is a slip even where it is right."""
         return self.form == "tex" and bool(self.held)
 
 
@@ -182,7 +182,7 @@ def _hold(text: str, pattern: re.Pattern[str], held: list[Held]) -> str:
 
 
 def is_reference(expression: str) -> bool:
-    """Whether a text is exactly one `source:metric`."""
+    """Tell whether a text is exactly one `source:metric`."""
     return REFERENCE.fullmatch(expression) is not None
 
 

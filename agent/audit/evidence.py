@@ -1,4 +1,4 @@
-"""What a campaign can answer for: its scores, verdicts, settings and code, gathered once for an audit."""
+"""The evidence of a campaign: its scores, verdicts, settings and code, gathered once for an audit."""
 
 import json
 import math
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the comparison says of one metric of a run beside something else."""
+    """The verdict of the comparison on one metric of a run beside something else."""
 
     verdict: Verdict
     delta: float | None
@@ -127,7 +127,7 @@ class Evidence:
         return next((run.lookup(metric) for run in seeds), None)
 
     def _noise(self, metric: str) -> Value | None:
-        """How far one new run of the first baseline may lie from its mean."""
+        """The half width of the interval in which one new run of the first baseline would lie."""
         group = self.groups.get(self.reference)
         mean = group.lookup(metric) if group else None
         if group is None or mean is None:
@@ -161,7 +161,7 @@ class Evidence:
         return self.record.verdict(self.record.state.runs[int(run.removeprefix("run_")) - 1]).baseline.name
 
     def judge(self, source: str, metric: str, base: str) -> Judgement:
-        """What may be said of a metric of one source beside another.
+        """Judge a metric of one source beside another.
 
         Args:
             source: A run, a baseline or a seed of one.

@@ -76,7 +76,7 @@ def _read(one: Held, evidence: Evidence) -> Expression | Fault:
 
 
 def _wrong_base(own: Term, base: Term, divisor: Term, sentence: Sentence, evidence: Evidence) -> str:
-    """What the percentage should be of, where it is of a run beside its baseline, or of the changed value itself."""
+    """The right base of a percentage that is of a run beside its baseline, or of the changed value itself."""
     other = base if own == divisor else own
     named = [name for m in sentence.sources if BASE.search(sentence.text[: m.start]) for name in m.names]
     if other == divisor or other.metric != divisor.metric or divisor.source in named:

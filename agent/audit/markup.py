@@ -1,4 +1,4 @@
-"""What can be seen before LaTeX runs: citations, figures, labels, underscores, doubled headers, placeholders."""
+"""Faults that are seen before LaTeX runs: citations, figures, labels, underscores, doubled headers, placeholders."""
 
 import difflib
 import re

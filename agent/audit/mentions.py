@@ -1,4 +1,4 @@
-"""What a sentence names: runs and baselines, metrics, and numerals with the digits they were given at."""
+"""Mentions in a sentence: runs and baselines, metrics, and numerals with the digits they were given at."""
 
 import re
 from collections.abc import Iterable
@@ -66,7 +66,7 @@ class Numeral:
     spread: bool
 
     def says(self, number: float) -> bool:
-        """Whether a number is written so when it is rounded to these digits."""
+        """Tell whether a number is written so when it is rounded to these digits."""
         error = abs(number - self.value)
         if error > self.step / 2 * (1 + 1e-9) + 1e-12:
             return False

@@ -44,7 +44,7 @@ _USES = re.compile(
 
 
 class Methods:
-    """What each run's code defines, and which of it the template lacks.
+    """The names that each run's code defines, and which of them the template lacks.
 
     Args:
         evidence: The campaign.
@@ -107,7 +107,7 @@ class Methods:
         return [(name, match) for name, pattern in self.terms.items() if (match := pattern.search(text))]
 
     def _has(self, run: str, name: str, spoken: str) -> bool:
-        """Whether a run defines a name, or another that is spoken of by the same word."""
+        """Tell whether a run defines a name, or another that is spoken of by the same word."""
         word = re.sub(r"[ -]+", "_", spoken.lower())
         if word == name.lower():
             return any(each.lower() == word for each in self.runs[run])

@@ -105,7 +105,7 @@ def _with_found_metrics(bounds: list[Bound], sentence: Sentence, evidence: Evide
 
 
 def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
-    """Whether a numeral is the rounded value of a result, or of a change, that it is tied to."""
+    """Tell whether a numeral is the rounded value of a result, or of a change, that it is tied to."""
     numeral = bound.numeral
     values = list(evidence.findings(bound.sources, bound.metrics))
     if numeral.spread or _SPREAD.search(sentence.text[: numeral.start]):
@@ -122,7 +122,7 @@ def matches(bound: Bound, sentence: Sentence, evidence: Evidence) -> bool:
 
 
 def significant(numeral: Numeral) -> int:
-    """How many significant digits a number was given at."""
+    """The number of significant digits that a number was given at."""
     return len(re.sub(r"\D", "", numeral.text).lstrip("0"))
 
 
@@ -186,7 +186,7 @@ def _one_digit(numeral: Numeral, number: float) -> bool:
 
 
 def _spreads(bound: Bound, evidence: Evidence) -> Iterator[float]:
-    """How far seeds spread a metric, and the noise floors of the runs beside their baselines."""
+    """The spread of a metric over seeds, and the noise floors of the runs beside their baselines."""
     bases = [evidence.base_of(source) for source in bound.sources]
     for found in evidence.findings(list(dict.fromkeys([*bound.sources, *bases])), bound.metrics):
         if found.value.sd is not None:

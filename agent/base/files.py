@@ -76,7 +76,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def scratch_prefix(what: str) -> str:
-    """How the name of a folder for temporary files begins, so that it can be deleted when this process is killed."""
+    """The prefix of a folder for temporary files, so that it can be deleted when this process is killed."""
     return f"{SCRATCH}{what}-{os.getpid()}-"
 
 

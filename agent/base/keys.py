@@ -185,7 +185,7 @@ def secret_values(environ: Mapping[str, str]) -> set[str]:
 
 
 def _is_path(value: str) -> bool:
-    """Whether it names a file, as a variable like GOOGLE_APPLICATION_CREDENTIALS does; base64 may start with / too."""
+    """Tell if it names a file, as a variable like GOOGLE_APPLICATION_CREDENTIALS does; base64 may start with / too."""
     # Path.exists would raise where a name is too long.
     return value.startswith(("/", "~/")) and (_BASE64.fullmatch(value) is None or os.path.exists(value))  # noqa: PTH110
 

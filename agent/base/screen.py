@@ -1,4 +1,4 @@
-"""What the user sees: lines, progress bars with time left, tables; or JSON lines; or only what went wrong."""
+"""The screen: lines, progress bars with time left, tables; or JSON lines; or errors only."""
 
 import json
 import math
@@ -62,7 +62,7 @@ class Screen:
             sys.stdout.flush()
 
     def result(self, text: str, data: dict[str, Any], of_all: bool = False) -> None:
-        """What the command was for: shown in each style; `of_all` where it is not of one of several campaigns."""
+        """Show the result of a command, in each style; `of_all` where it is not of one of several campaigns."""
         if self.style == "json":
             self.event("result", data, of_all)
         else:
@@ -143,7 +143,7 @@ def duration(seconds: float) -> str:
 
 
 def read_progress(path: Path | None) -> tuple[str, float, float] | None:
-    """What is being done, how much of it is done, and how much there is.
+    """A step under way, the part of it that is done, and the whole.
 
     A run may write the file as well as the lab, so nothing in it is relied on: not even that it is a file.
 

@@ -1,1 +1,1 @@
-"""What is known of a campaign, and what acts on it."""
+"""A campaign: its events, the state and the record computed from them, and its folder."""

@@ -42,7 +42,7 @@ class Campaign(Record):
 
     @cached_property
     def sandbox(self) -> "Sandbox":
-        """What holds the code that the model writes.
+        """The sandbox that holds the code that the model writes.
 
         Raises:
             AgentError: This machine allows none.
@@ -88,7 +88,7 @@ class Campaign(Record):
         return event
 
     def waiting(self, what: str) -> Callable[[], None]:
-        """What to call again and again while another campaign makes something that both need; says so once.
+        """Make a function to be called while another campaign makes something that both need; it says so once.
 
         Args:
             what: What is made, in words.

@@ -1,4 +1,4 @@
-"""How far the confirmation of the best run has come, as the ledger tells it."""
+"""The progress of the confirmation of the best run, as the ledger tells it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,15 +47,15 @@ class Confirmation:
 
     @property
     def failed(self) -> list[dict[str, Any]]:
-        """What became of seeds that could not be trained."""
+        """The seeds that could not be trained, and why."""
         return [data for data in self.trained.values() if data["failure"]]
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is left to be done."""
+        """Tell whether nothing is left to be done."""
         return self.run is None or self.result is not None
 
     @property
     def scored(self) -> bool:
-        """Whether there are confirmed figures."""
+        """Tell whether there are confirmed figures."""
         return self.result is not None and not self.result["failure"]

@@ -54,7 +54,7 @@ class Folder:
 
     @property
     def noted(self) -> int:
-        """How many events the notes knew of that were committed last."""
+        """The number of events known to the notes that were committed last."""
         commits = self._git("log", "--format=%x01%B").split("\x01")
         newest = next((message for message in commits if message.startswith(NOTES)), "")
         found = ANCHOR.search(newest)

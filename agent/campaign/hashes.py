@@ -48,7 +48,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def unchanged(folder: Path, files: dict[str, str]) -> bool:
-    """Whether every file of before is there and the same; there may be others.
+    """Tell whether every file of before is there and the same; there may be others.
 
     Args:
         folder: A run's.
@@ -58,7 +58,7 @@ def unchanged(folder: Path, files: dict[str, str]) -> bool:
 
 
 def broken_seals(workspace: Path, sealed: dict[str, dict[str, str]]) -> list[str]:
-    """What differs from the hashes in the ledger, a line for each file.
+    """List the files that differ from the hashes in the ledger, a line for each.
 
     Args:
         workspace: The campaign's folder.

@@ -1,4 +1,4 @@
-"""What happened, in order: an append-only file of events, each line carrying the hash of the line before it.
+"""The ledger: an append-only file of events, each line carrying the hash of the line before it.
 
 State is never stored; it is computed from these events (`agent.campaign.history`), so a campaign can be stopped
 anywhere and gone on with.
@@ -59,7 +59,7 @@ class Ledger:
 
     @property
     def head(self) -> str:
-        """How many events there are and the hash of the last: what a commit says so that the ledger can't be redone."""
+        """The number of events and the hash of the last: a commit that names it keeps the ledger from being redone."""
         return f"{len(self._events)} {self._last}"
 
     def append(self, kind: str, /, **data: Any) -> Event:

@@ -30,7 +30,7 @@ OTHER_BASELINES = "what the baselines depend on"
 
 @dataclass
 class Record:
-    """What is known of a campaign. Nothing here changes its folder.
+    """A campaign, to be read. Nothing here changes its folder.
 
     Args:
         folder: The campaign's.
@@ -126,7 +126,7 @@ class Record:
         return self._load(self.baseline_dir(baseline_set) / "grid")
 
     def fresh_groups(self) -> dict[str, Group]:
-        """What a confirmation trained with fresh seeds: the run's group and its baseline's; empty where none did."""
+        """The runs of a confirmation, on fresh seeds: the run's group and its baseline's; empty without one."""
         plan = self.state.confirmation
         if plan is None or plan.run is None:
             return {}
@@ -170,7 +170,7 @@ class Record:
         return self._results[name]
 
     def group(self, name: str, baseline_set: int | None = None) -> Group | None:
-        """What a reference may name: a baseline, one seed of it, a scored run, or what a confirmation trained.
+        """The results that a reference may name: a baseline, one seed of it, a scored run, or a confirmation.
 
         Args:
             name: For example `topk`, `topk_seed0`, `run_3`, `run_3_confirm`.

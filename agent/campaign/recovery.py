@@ -1,4 +1,4 @@
-"""What a launcher that was killed left half done in its campaign's folder: the next one, which holds it, cleans up."""
+"""Recovery: the remains of a launcher that was killed are removed by the next one that holds the campaign's folder."""
 
 import time
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def recover(campaign: Campaign) -> None:
 
 
 def _git_works_in(folder: Path) -> bool:
-    """Whether a git process is at work in a folder: its launcher may be dead while it goes on for a moment."""
+    """Tell whether a git process is at work in a folder: its launcher may be dead while it goes on for a moment."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended meanwhile, or is another user's
             if (process / "comm").read_text() == "git\n" and (process / "cwd").readlink() == folder:

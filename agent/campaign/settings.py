@@ -16,7 +16,7 @@ def _not_one(seeds: int) -> int:
 
 
 class Settings(BaseModel):
-    """What bounds a campaign.
+    """The settings of a campaign.
 
     Args:
         profile: The lab's profile, a bundled name or the path of a TOML file.
@@ -73,5 +73,5 @@ class Settings(BaseModel):
     together: tuple[str, ...] = ()
 
     def tries(self, kind: str) -> int:
-        """How many replies refused for one kind of fault end a run."""
+        """The number of replies refused for one kind of fault that ends a run."""
         return {"lint": self.lint_tries, "length": self.length_tries}.get(kind, self.format_tries)

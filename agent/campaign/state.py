@@ -66,7 +66,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What references and folders call it."""
+        """Its name in references and as a folder."""
         return f"run_{self.number}"
 
     @property
@@ -76,12 +76,12 @@ class Run:
 
     @property
     def smoke_failures(self) -> int:
-        """How many attempts ended in their smoke run."""
+        """The number of attempts that ended in their smoke run."""
         return sum(bool(attempt.failure and attempt.failure.get("smoke")) for attempt in self.attempts)
 
     @property
     def started(self) -> int:
-        """How many attempts were really run."""
+        """The number of attempts that were really run."""
         return len(self.attempts) - self.smoke_failures
 
     @property
@@ -177,7 +177,7 @@ Step = Literal[
 
 
 def next_step(state: State) -> tuple[Step, Run | None]:
-    """What a campaign does next; a pure function of where it stands.
+    """Choose the next step of a campaign; a pure function of where it stands.
 
     Args:
         state: As `read_state` gives it.

@@ -167,7 +167,7 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _slurm(arguments: argparse.Namespace) -> SlurmSettings | None:
-    """What the cluster is asked for: the file that is named, or the one beside the program, where there is one."""
+    """The user's settings of the cluster: the file that is named, or the one beside the program, where there is one."""
     usual = ROOT / "slurm.toml"
     if arguments.slurm:
         return load_slurm_settings(arguments.slurm)
@@ -175,7 +175,7 @@ def _slurm(arguments: argparse.Namespace) -> SlurmSettings | None:
 
 
 def _show_plan(screen: Screen, profile: Profile, settings: Settings) -> None:
-    """How long it will take, from the profile's own figures."""
+    """The time that it will take, from the profile's own figures."""
     baselines = len(profile.baselines.architectures) * len(profile.baselines.seeds)
     what = f"up to {settings.max_runs} runs; the first time, also the set-up and {baselines} baseline runs"
     if profile.expected is None:

@@ -1,4 +1,4 @@
-"""What is wrong with results: parts of another SAE, copies, old scores, settings that contradict each other."""
+"""Contradictions in results: parts of another SAE, copies, old scores, settings that do not agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MATCHED = ("model", "layer", "profile", "d_sae", "k", "target_l0", "steps", "to
 
 
 def problems_of(result: Result) -> list[str]:
-    """What one dict of results says against itself, the gravest first; each a line for the reader."""
+    """The contradictions in one dict of results, the gravest first; each a line for the reader."""
     return [
         *_cut_off(result),
         *_other_saes(result),
@@ -31,7 +31,7 @@ def problems_of(result: Result) -> list[str]:
 
 
 def problems_between(results: Sequence[Result]) -> list[list[str]]:
-    """What results say against each other: for each result a list of lines. Results are numbered from 1."""
+    """The contradictions between results: for each result a list of lines. Results are numbered from 1."""
     found: list[list[str]] = [[] for _ in results]
     for number, result in enumerate(results):
         copies: dict[str, list[int]] = {}
@@ -60,7 +60,7 @@ def _cut_off(result: Result) -> list[str]:
 
 
 def _reference(result: Result) -> dict[str, Any]:
-    """What the SAE is: as training says, else as most parts say."""
+    """The identity of the SAE: as training says, else as most parts say."""
     reference: dict[str, Any] = {}
     names = dict.fromkeys(name for part in result.parts.values() for name in part.identity)
     for name in (*result.identity, *names):

@@ -58,7 +58,7 @@ class Score:
 
 @dataclass
 class Part:
-    """What one evaluation said.
+    """The scores of one evaluation.
 
     Attributes:
         scores: the metrics to show.

@@ -207,7 +207,7 @@ def find_results(text: str) -> list[Found]:
 
 
 def looks_like_results(value: Any) -> bool:
-    """Whether a literal is a dict of results: the old kind, one evaluation's own file, or ours."""
+    """Tell whether a literal is a dict of results: the old kind, one evaluation's own file, or ours."""
     if not isinstance(value, dict):
         return False
     if "entries" in value and "schema" in value:

@@ -1,1 +1,1 @@
-"""What a model is asked and what it answers."""
+"""The dialogue with a model: prompts, and replies taken apart."""

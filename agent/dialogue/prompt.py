@@ -1,4 +1,4 @@
-"""What the model is asked: built afresh from the state at every turn, so that turn ten costs what turn one did."""
+"""Prompts, built afresh from the state at every turn, so that turn ten costs what turn one did."""
 
 from agent.base.texts import render
 from agent.campaign.folder import EXPERIMENT, PLOT

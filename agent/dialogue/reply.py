@@ -35,7 +35,7 @@ class ReplyParts:
 
     @property
     def has_edits(self) -> bool:
-        """Whether something that looks like an edit block stands in the reply."""
+        """Tell whether something that looks like an edit block stands in the reply."""
         return bool(re.search(r"^<{5,9}", self.edits, re.MULTILINE))
 
     def with_said(self, said: dict[str, str]) -> "ReplyParts":

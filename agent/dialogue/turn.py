@@ -12,7 +12,7 @@ from agent.models.base import Reply
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, and what the answer may change.
+    """A question, and the files that its answer may change.
 
     Args:
         system: The fixed part of the prompt.

@@ -108,7 +108,7 @@ class _Turn:
             self._encode()
 
     def _lacking(self, blocks: Sequence[Block]) -> list[Block]:
-        """What the reply as a whole lacks, as a block with no place."""
+        """The fault of the reply as a whole, as a block with no place."""
         number, line = len(blocks) + 1, self.parsed.tail_line + 1
         if self.cut_off and not any(block.fault.startswith(CUT_OFF) for block in blocks):
             return [Block(number, line, fault=_AT_LIMIT)]
@@ -121,7 +121,7 @@ class _Turn:
 
     @property
     def _owed(self) -> int:
-        """How many blocks of the reply before failed and are awaited."""
+        """The number of blocks of the reply before that failed and are awaited."""
         return max((block.owed for block in self.held), default=0)
 
     def _names_editable(self, names: Sequence[str]) -> bool:

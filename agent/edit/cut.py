@@ -11,7 +11,7 @@ _MOST_OVERLAP = 4000
 
 
 def continuation_prompt(reply: str) -> str:
-    """What to ask for after a reply that was cut off.
+    """The prompt that asks for the rest of a reply that was cut off.
 
     Args:
         reply: the reply so far.
@@ -52,7 +52,7 @@ def join_reply(reply: str, continuation: str) -> str:
 
 
 def _overlap(reply: str, continuation: str) -> int:
-    """How many characters at the start of the continuation repeat the end of the reply."""
+    """The number of characters at the start of the continuation that repeat the end of the reply."""
     for size in range(min(len(reply), len(continuation), _MOST_OVERLAP), _LEAST_OVERLAP - 1, -1):
         if reply.endswith(continuation[:size]):
             return size

@@ -1,4 +1,4 @@
-"""What the model is told: per failed block the reason and the place, within fixed sizes."""
+"""Feedback to the model: per failed block the reason and the place, within fixed sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edit may not break: fatal flake8 errors in Python, and other formats by their own parsers.
+"""The gate of an edit: no new fatal flake8 errors in Python, and other formats by their own parsers.
 
 Only errors that the edit adds count. An error is the same before and after when its code, its text and its line (white
 space aside) are; one that merely moved, or stood there already, is not held against the edit.
@@ -48,7 +48,7 @@ class Fault:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What makes it the same error elsewhere in the file."""
+        """The part of it that stays the same elsewhere in the file."""
         return self.path, self.code, _ON_LINE.sub("on line", self.text), " ".join(self.source.split())
 
     @property

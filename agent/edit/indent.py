@@ -15,7 +15,7 @@ def indent_of(line: str) -> str:
 
 @dataclass(frozen=True)
 class Shift:
-    """How indents of a reply become indents of the file.
+    """The map from indents of a reply to indents of the file.
 
     Args:
         known: the file's indent for each indent of SEARCH.

@@ -125,7 +125,7 @@ def _unfenced(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def telling(lines: Sequence[str]) -> bool:
-    """Whether text says enough that finding it once means something: not blank, a bracket or a lone keyword."""
+    """Tell whether text says enough that finding it once means something: not blank, a bracket or a lone keyword."""
     words = [line.strip() for line in lines if line.strip()]
     if not any(char.isalnum() for word in words for char in word):
         return False

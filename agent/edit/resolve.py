@@ -107,7 +107,7 @@ class Resolver:
         return self.states[path]
 
     def known(self, path: str) -> bool:
-        """Whether a file is there, or a block before makes it."""
+        """Tell whether a file is there, or a block before makes it."""
         if path in self.states:
             return self.states[path].exists
         if path.startswith(("/", "~")) or ".." in path.split("/"):

@@ -102,7 +102,7 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _holds(target: Path, content: bytes | None) -> bool:
-    """Whether a file has this content, or with None is not there; read in pieces, to be gentle with memory."""
+    """Tell whether a file has this content, or with None is not there; read in pieces, to be gentle with memory."""
     try:
         with target.open("rb", buffering=0) as file:
             if content is None or os.fstat(file.fileno()).st_size != len(content):

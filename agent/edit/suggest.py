@@ -66,7 +66,7 @@ def first_difference(actual: Sequence[str], search: Sequence[str]) -> int | None
 
 
 def likeness(a: str, b: str) -> float:
-    """How alike two lines are, 0 to 1: the share of words and signs in common; long lines by their ends."""
+    """The likeness of two lines, 0 to 1: the share of words and signs in common; long lines by their ends."""
     if a == b:
         return 1.0
     left, right = Counter(_TOKEN.findall(_clipped(a))), Counter(_TOKEN.findall(_clipped(b)))

@@ -162,7 +162,7 @@ def _token_diff(old: str, new: str) -> list[tuple[bool, int, int, int, int]]:
 
 
 def _common_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
-    """How many items are equal at the start and, of the rest, at the end."""
+    """The number of items that are equal at the start and, of the rest, at the end."""
     shorter = min(len(left), len(right))
     head = 0
     while head < shorter and left[head] == right[head]:

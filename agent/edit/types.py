@@ -82,7 +82,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What became of one block.
+    """The outcome of one block.
 
     Args:
         index: which block of its reply, from 1.
@@ -119,7 +119,7 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a whole reply.
+    """The outcome of a whole reply.
 
     Args:
         applied: everything asked for stands in the files (in a dry run: would stand).

@@ -19,7 +19,7 @@ def fold(text: str) -> str:
 
 
 def is_plain(lines: list[str]) -> bool:
-    """Whether folding would leave every line as it is."""
+    """Tell whether folding would leave every line as it is."""
     return all(line.isascii() or fold(line) == line for line in lines)
 
 

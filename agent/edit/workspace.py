@@ -55,14 +55,14 @@ class Workspace:
         self._allowed = [re.compile(glob_pattern(pattern)) for pattern in self.editable]
 
     def may_edit(self, path: str) -> bool:
-        """Whether a file, and the file it is a link to, is declared editable and lies under the root."""
+        """Tell whether a file, and the file it is a link to, is declared editable and lies under the root."""
         real = (self.root / path).resolve()
         if not real.is_relative_to(self.root):
             return False
         return self._matches(path) and self._matches(real.relative_to(self.root).as_posix())
 
     def can_hold(self, path: str) -> bool:
-        """Whether a file is there or could be made: no folder has its name, no file that of a folder above it."""
+        """Tell whether a file is there or could be made: no folder has its name, no file that of a folder above it."""
         target = self.root / path
         above = [folder for folder in target.parents if folder != self.root and folder.is_relative_to(self.root)]
         return not target.is_dir() and not any(folder.is_file() for folder in above)

@@ -1,1 +1,1 @@
-"""What stands between an edit and a run: is it another program, may it do what it does, and does it do anything."""
+"""The gates between an edit and a run: it has to be another program, do only what it may, and have an effect."""

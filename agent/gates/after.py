@@ -1,4 +1,4 @@
-"""What is looked at once a run is over: whether its result is its own, and whether all of the edit ran."""
+"""The gate after a run: its result has to be its own, and all of the edit has to have run."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def objections(record: Record, this: Run, result: RunResult) -> str:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two saved SAEs hold the same tensors, up to rounding.
+    """Tell whether two saved SAEs hold the same tensors, up to rounding.
 
     Args:
         one: The folder of an SAE.

@@ -155,7 +155,7 @@ def _tidy(block: list[ast.stmt], function: ast.AST | None) -> list[ast.stmt]:
 
 
 def _branch(statement: ast.stmt) -> tuple[list[ast.stmt], list[ast.stmt] | None]:
-    """What is executed of an `if` on a constant, and what is not; None for any other statement."""
+    """The branch of an `if` on a constant that is executed, and the other; None for any other statement."""
     if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant):
         parts = (statement.body, statement.orelse)
         return parts if statement.test.value else parts[::-1]
@@ -165,7 +165,7 @@ def _branch(statement: ast.stmt) -> tuple[list[ast.stmt], list[ast.stmt] | None]
 
 
 def _can_go(dead: list[ast.stmt], function: ast.AST | None) -> bool:
-    """Whether code that is never reached can be cut: it must not decide what kind of function it stands in, or which
+    """Tell if code that is never reached can be cut: it must not decide what kind of function it stands in, or which
     names are local to it."""
     inside = [node for statement in dead for node in ast.walk(statement)]
     if any(isinstance(node, ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal) for node in inside):
@@ -223,7 +223,7 @@ def _dunder(name: str) -> bool:
 
 
 def _pure(statement: ast.stmt, sure: set[str], tree: ast.Module) -> bool:
-    """Whether a statement of the module does nothing but bind its names."""
+    """Tell whether a statement of the module does nothing but bind its names."""
     if isinstance(statement, ast.Assign):
         return all(isinstance(target, ast.Name) for target in statement.targets) and _value(statement.value)
     if isinstance(statement, ast.Import):
@@ -265,7 +265,7 @@ def _pure_class(node: ast.ClassDef, sure: set[str], tree: ast.Module) -> bool:
 
 
 def _tame(node: ast.ClassDef, tree: ast.Module, sure: set[str]) -> bool:
-    """Whether all bases are `object`, `nn.Module`, or classes of this file of which the same is true."""
+    """Tell whether all bases are `object`, `nn.Module`, or classes of this file of which the same is true."""
     classes = {item.name: item for item in tree.body if isinstance(item, ast.ClassDef)}
     torch_nn = any(
         isinstance(item, ast.ImportFrom)
@@ -343,7 +343,7 @@ def _is_unread(statement: ast.AST, needed: set[str]) -> bool:
 
 
 def _mentions(tree: ast.AST) -> Counter[str]:
-    """How often each name is mentioned, as a variable or as an attribute."""
+    """The number of mentions of each name, as a variable or as an attribute."""
     found = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     found.update(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
     found.update(node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg)

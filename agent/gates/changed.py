@@ -179,12 +179,12 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _leaves(block: list[ast.stmt]) -> bool:
-    """Whether a block only leaves: a check, or an early return."""
+    """Tell whether a block only leaves: a check, or an early return."""
     return len(block) <= 2 and isinstance(block[-1], ast.Raise | ast.Return | ast.Continue | ast.Break | ast.Pass)
 
 
 def _fixed(test: ast.expr) -> bool:
-    """Whether a condition is decided by settings and constants alone."""
+    """Tell whether a condition is decided by settings and constants alone."""
     names = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
     calls = any(isinstance(node, ast.Call) for node in ast.walk(test))
     return not calls and all(name in _SETTINGS or name.isupper() for name in names)

@@ -1,4 +1,4 @@
-"""What an experiment may not do: a reading of its syntax tree that says, line by line, what belongs to the lab.
+"""The limits of an experiment: a reading of its syntax tree that says, line by line, what belongs to the lab.
 
 The file gets its data, seed and budget from `lab.training` and gives back an SAE; for that it needs no files, no
 processes, no other module of the lab, and no hand on any object but its own. What a reading can't see (what is called
@@ -68,7 +68,7 @@ class Breach:
 
 
 def breaches(source: str, plots: bool = False) -> list[Breach]:
-    """What a file does that it may not do.
+    """Find what a file does and may not do.
 
     Args:
         source: Python source text that parses.
@@ -84,7 +84,7 @@ def breaches(source: str, plots: bool = False) -> list[Breach]:
 
 
 def explain(name: str, found: list[Breach], most: int = 8) -> str:
-    """What the model is told of breaches.
+    """Explain breaches to the model.
 
     Args:
         name: The file.
@@ -107,7 +107,7 @@ class _Reader:
         }
 
     def look(self, node: ast.AST) -> Iterator[str]:
-        """What is wrong with one node, by itself."""
+        """The breach in one node, by itself."""
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from self._import(node)
         elif isinstance(node, ast.Name) and node.id in _BUILTINS and not (self.plots and node.id == "open"):

@@ -66,7 +66,7 @@ def _rename(function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
 
 
 def _variables(comprehension: ast.AST) -> set[str]:
-    """What a comprehension binds."""
+    """The names that a comprehension binds."""
     targets = [generator.target for generator in comprehension.generators]  # type: ignore[attr-defined]
     return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
 

@@ -50,7 +50,7 @@ _FORMS = "anthropic:NAME, openai:NAME, openai:NAME@BASE_URL, replay:PATH or auto
 
 @dataclass(frozen=True)
 class Choice:
-    """What `--model` came to.
+    """The model that `--model` came to.
 
     Attributes:
         provider: "anthropic", "openai" or "replay".

@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, and what it cost.
+    """An answer and its cost.
 
     Attributes:
         text: the whole reply; never a part of a broken stream.

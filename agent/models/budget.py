@@ -68,7 +68,7 @@ class Budget:
 
     @property
     def limited(self) -> bool:
-        """Whether there is any limit."""
+        """Tell whether there is any limit."""
         return self.usd is not None or self.tokens is not None
 
 
@@ -125,7 +125,7 @@ class Purse:
             self._dearest = Spent(0, max(dearest.tokens, cost.tokens), max(dearest.dollars, cost.dollars))
 
     def _has_room(self) -> bool:
-        """Whether the budget holds should the calls under way cost as much as the dearest; unknown before the first."""
+        """Tell if the budget holds should the calls under way cost as much as the dearest; unknown before the first."""
         if not self._dearest.tokens:
             return False
         tokens = self._spent.tokens + self._under_way * self._dearest.tokens

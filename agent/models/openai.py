@@ -20,7 +20,7 @@ _FINISHES: dict[str, Finish] = {"length": "length"}
 
 
 def is_own(base_url: str) -> bool:
-    """Whether the address is OpenAI's own, so that OpenAI's key, prices and parameters apply."""
+    """Tell whether the address is OpenAI's own, so that OpenAI's key, prices and parameters apply."""
     return not base_url or urlsplit(base_url).hostname == _OWN_HOST
 
 

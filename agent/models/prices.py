@@ -1,4 +1,4 @@
-"""What a call costs: a small table of list prices, with the day on which they were read."""
+"""Prices of calls: a small table of list prices, with the day on which they were read."""
 
 from __future__ import annotations
 

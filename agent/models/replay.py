@@ -69,5 +69,5 @@ class ReplayModel:
 
 
 def replies_used(lines: Sequence[dict[str, Any]]) -> int:
-    """How many replies of a script the campaign with this transcript has already been given."""
+    """The number of replies of a script that the campaign with this transcript has already been given."""
     return sum(1 for line in lines if str(line.get("model") or "").startswith(PREFIX) and "reply" in line)

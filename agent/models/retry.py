@@ -23,7 +23,7 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """How patient the clients are. All times are in seconds.
+    """The patience of the clients. All times are in seconds.
 
     Attributes:
         tries: calls made for one reply before giving up.
@@ -275,7 +275,7 @@ _TOO_LONG = (
 def fault_of(
     status: int, kind: str, message: str, headers: Mapping[str, str], *, name: str, key_name: str
 ) -> Transient | CallFailed:
-    """What an error response means for us.
+    """Classify an error response.
 
     Args:
         status: the HTTP status; 200 for an error that came inside a stream.

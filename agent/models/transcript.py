@@ -63,7 +63,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a set of calls used: tokens (input, output and lost ones), dollars, and calls whose price is unknown."""
+    """The use of a set of calls: tokens (input, output and lost ones), dollars, and calls whose price is unknown."""
 
     calls: int = 0
     tokens: int = 0
@@ -90,7 +90,7 @@ def spent_by(lines: Sequence[dict[str, Any]]) -> Spent:
 
 
 def spent_on(reply: Reply) -> Spent:
-    """What one call used."""
+    """The use of one call."""
     return spent_by([_cost(reply)])
 
 
@@ -110,7 +110,7 @@ class Transcript:
         return read_lines(self.path)
 
     def spent(self) -> Spent:
-        """What all calls so far used."""
+        """The use of all calls so far."""
         return spent_by(self.lines())
 
     def check_room(self) -> None:

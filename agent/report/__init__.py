@@ -1,1 +1,1 @@
-"""How results become something to read."""
+"""Reports: notes, tables and the review page, made from a record."""

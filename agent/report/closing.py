@@ -1,4 +1,4 @@
-"""What closes a campaign: the best run confirmed on fresh seeds, and how much of the rest chance alone would give."""
+"""The end of a campaign: the best run confirmed on fresh seeds, and what chance alone would give of the rest."""
 
 from agent.campaign.record import Record
 from agent.report.tables import change_cells, columns, headlines, sign
@@ -29,7 +29,7 @@ def confirmation_text(record: Record) -> list[str]:
 
 
 def chance_text(record: Record) -> str:
-    """What picking from many comparisons means; nothing where none was made."""
+    """A warning of picking from many comparisons; nothing where none was made."""
     count = record.tally()
     if not count.made:
         return ""

@@ -132,7 +132,7 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
 
 
 def _against(comparison: Comparison) -> str:
-    """What the verdicts are against, and what that means where none are given."""
+    """The baseline of the verdicts, and a word where it gives none."""
     name = comparison.baseline.name
     seeds = ", ".join(str(run.seed) for run in comparison.baseline.runs)
     if not comparison.comparable:
@@ -149,7 +149,7 @@ def _status(run: Run) -> str:
 
 
 def _why(record: Record, run: Run) -> str:
-    """What a prediction says besides its metric lines."""
+    """The rest of a prediction besides its metric lines."""
     if run.last is None:
         return ""
     named = {said.metric for said in run.last.predictions}
@@ -160,13 +160,13 @@ def _why(record: Record, run: Run) -> str:
 
 
 def _parent(record: Record, run: Run) -> str:
-    """What a run's code was changed from: the last run that worked, through all its attempts."""
+    """The code that a run's was changed from: the last run that worked, through all its attempts."""
     before = [other for other in record.state.scored if other.number < run.number]
     return f"run_{before[-1].number}" if before else "the template"
 
 
 def diff_summary(record: Record, run: Run) -> str:
-    """How large a run's change is, through all its attempts, and how to see it."""
+    """The size of a run's change, through all its attempts, and the command that shows it."""
     if run.last is None:
         return ""
     first = run.attempts[0].parent
@@ -219,7 +219,7 @@ def _overview(record: Record) -> list[list[str]]:
 
 
 def ending(record: Record) -> str:
-    """How many runs were scored and why there are no more; nothing while the campaign goes on."""
+    """The number of scored runs and why there are no more; nothing while the campaign goes on."""
     state = record.state
     if state.ended:
         return f"{len(state.scored)} of {len(state.runs)} runs were scored; {state.ended}."

@@ -1,1 +1,1 @@
-"""What a score means: results read, compared and referred to."""
+"""Results: read, compared and referred to."""

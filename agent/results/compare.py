@@ -1,4 +1,4 @@
-"""What a run's scores mean beside others': confounds first, then verdicts outside a noise floor."""
+"""Comparisons of a run's scores with others': confounds first, then verdicts outside a noise floor."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -58,12 +58,12 @@ class Comparison:
 
     @property
     def comparable(self) -> bool:
-        """Whether verdicts are given at all."""
+        """Tell whether verdicts are given at all."""
         return not any(confound.blocks for confound in self.confounds)
 
     @property
     def only_l0(self) -> bool:
-        """Whether nothing but the L0 stands in the way of a verdict, so that a baseline at the run's L0 would do."""
+        """Tell if nothing but the L0 stands in the way of a verdict, so that a baseline at the run's L0 would do."""
         return [confound.what for confound in self.confounds if confound.blocks] == ["L0"]
 
     @property
@@ -87,7 +87,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many comparisons of a run's headline metric with its baseline were made, and their outcome.
+    """The number of comparisons of a run's headline metric with its baseline, and their outcome.
 
     Args:
         made: Those that have a direction and a noise floor.
@@ -99,7 +99,7 @@ class Tally:
 
     @property
     def expected(self) -> float:
-        """How many would leave a 95% interval were there no effect at all."""
+        """The number that would leave a 95% interval were there no effect at all."""
         return 0.05 * self.made
 
 

@@ -1,4 +1,4 @@
-"""What differs between a run and what it is compared with, beside the idea."""
+"""Confounds: differences between a run and what it is compared with, beside the idea."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def find_confounds(run: Group, baseline: Group, changed: Sequence[str] = ()) -> 
 
 
 def near(ours: float, theirs: float, tolerance: float) -> bool:
-    """Whether a number lies within a relative tolerance of another; nothing is near to NaN."""
+    """Tell whether a number lies within a relative tolerance of another; nothing is near to NaN."""
     return abs(ours - theirs) <= tolerance * abs(theirs)
 
 

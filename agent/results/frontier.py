@@ -5,7 +5,7 @@ from agent.results.read import Group
 
 
 def beside_frontier(comparison: Comparison, grid: dict[str, Group], metric: str) -> str:
-    """What the grid reaches in a metric where a run is: the same L0, dictionary size, tokens, data and evaluator.
+    """The grid's values of a metric where a run is: the same L0, dictionary size, tokens, data and evaluator.
 
     Args:
         comparison: Of the run with its baseline.

@@ -18,7 +18,7 @@ Samples = Sequence[tuple[int | None, float]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two sets of runs lie apart in one metric.
+    """The difference of two sets of runs in one metric.
 
     Args:
         delta: Mean of ours minus mean of theirs.
@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def outside(self) -> bool:
-        """Whether seeds alone are no likely explanation."""
+        """Tell whether seeds alone are no likely explanation."""
         return self.margin is not None and abs(self.delta) > self.margin
 
 

@@ -1,4 +1,4 @@
-"""What was predicted of a run before it was started, and whether it came true."""
+"""Predictions: said of a run before it was started, and held against its comparison."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from agent.results.compare import JUDGED, Comparison
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run is expected to change, said before it ran.
+    """One expected change of a run, said before it ran.
 
     Args:
         metric: For example `core.explained_variance`.

@@ -81,7 +81,7 @@ class Group:
 
     @property
     def architecture(self) -> str:
-        """What all its runs are."""
+        """The architecture of all its runs."""
         return self.runs[0].architecture
 
     @property

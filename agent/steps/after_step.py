@@ -1,4 +1,4 @@
-"""What follows from a step: runs given up, hashes taken, notes and report written and committed."""
+"""The consequences of a step: runs given up, hashes taken, notes and report written and committed."""
 
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
@@ -51,5 +51,5 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
 
 
 def _is_news(event: Event) -> bool:
-    """Whether there is something new to review after an event: the notes are committed then."""
+    """Tell whether there is something new to review after an event: the notes are committed then."""
     return event.kind in _NEWS or (event.kind == "confirming" and event.data["run"] is None)

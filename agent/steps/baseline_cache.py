@@ -33,7 +33,7 @@ _SAE_FILES = ("sae.json", "weights.safetensors", "encode.pt2", "decode.pt2")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a set of baselines is made from the template.
+    """The recipe of a set of baselines, made from the template.
 
     Args:
         settings: What replaces the template's own settings; `architecture` is one of them.
@@ -49,7 +49,7 @@ class Recipe:
         return str(self.settings["architecture"])
 
     def key(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
-        """What these baselines are addressed by in the cache."""
+        """The key of these baselines in the cache."""
         return {**conditions, "settings": dict(self.settings), "seeds": list(self.seeds)}
 
 
@@ -73,7 +73,7 @@ def conditions(campaign: Campaign, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What changed between two sets of conditions, in words.
+    """List the changes between two sets of conditions, in words.
 
     Args:
         old: The conditions that baselines were made under.
@@ -107,13 +107,13 @@ def other_conditions(recipe: Recipe, now: Mapping[str, Any]) -> tuple[Path, dict
 
 
 def of_other_versions(recipe: Recipe, now: Mapping[str, Any]) -> int:
-    """How many kept baselines another version of this program wrote, which addresses them by something else."""
+    """The number of kept baselines that another version of this program wrote, under another kind of key."""
     wanted = set(recipe.key(now))
     return sum(set(key) != wanted for _, key in _entries())
 
 
 def damage(folder: Path, recipe: Recipe, evaluators: Mapping[str, Any] | None) -> str:
-    """What is wrong with kept baselines; nothing when they are whole.
+    """Describe the damage of kept baselines; nothing when they are whole.
 
     Args:
         folder: Where they lie.

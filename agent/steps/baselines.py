@@ -127,7 +127,7 @@ def prepare(campaign: Campaign) -> dict[str, Any]:
 
 
 def profile_recipe(campaign: Campaign, architecture: str) -> Recipe:
-    """How the profile wants the baseline of an architecture."""
+    """The profile's recipe for the baseline of an architecture."""
     wanted = campaign.profile.baselines
     return Recipe({"architecture": architecture, **wanted.settings.get(architecture, {})}, wanted.seeds)
 

@@ -1,4 +1,4 @@
-"""What a child process is given: its environment, and where it says how far it is."""
+"""The environment of a child process, and the file of its progress."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whether a campaign that is resumed may go on with the baselines it has."""
+"""Tell whether a campaign that is resumed may go on with the baselines it has."""
 
 from agent.base.errors import AgentError
 from agent.campaign.campaign import Campaign

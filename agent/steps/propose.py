@@ -65,7 +65,7 @@ def refuse(campaign: Campaign, this: Run | None, turn: Turn, refusal: Refusal) -
 
 
 def unknown_references(campaign: Campaign, parts: ReplyParts) -> str:
-    """What to tell the model of references that lead nowhere; nothing when all are good."""
+    """Explain references that lead nowhere to the model; nothing when all are good."""
     lost = dangling(f"{parts.analysis}\n{parts.prediction}\n{parts.change}", campaign.lookup)
     if not lost:
         return ""
@@ -117,14 +117,14 @@ def _end(campaign: Campaign, this: Run, turn: Turn) -> None:
 
 
 def _said_before(this: Run) -> dict[str, str]:
-    """What the refused reply, or the edit that failed, said of this run: it need not be said again."""
+    """The sections of the refused reply, or of the edit that failed: they need not be said again."""
     if this.refusals:
         return this.refusals[-1].said
     return {"change": this.last.change, "prediction": this.last.prediction} if this.last else {}
 
 
 def _lacks(campaign: Campaign, parts: ReplyParts) -> str:
-    """What a reply lacks besides its blocks."""
+    """Describe what a reply lacks besides its blocks."""
     if not parts.change:
         return "The reply has no <change> line that names the change."
     if not parts.prediction:

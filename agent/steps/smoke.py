@@ -36,7 +36,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Smoked:
-    """What a smoke run showed.
+    """The findings of a smoke run.
 
     Args:
         reason: Why there will be no run; empty when there will.
@@ -132,12 +132,12 @@ def try_script(
 
 
 def _may_matter(read: dict[str, Any], others: dict[str, str]) -> bool:
-    """Whether a setting differs that the script asks for: a threshold may matter only in a longer run."""
+    """Tell whether a setting differs that the script asks for: a threshold may matter only in a longer run."""
     return any(others.get(name) != value for name, value in read["settings"].items() if name in read["reads"])
 
 
 def known_weights(campaign: Campaign) -> dict[str, Known]:
-    """What the template and every script that passed its smoke run trained there, to who they are."""
+    """The weights that the template and every script that passed its smoke run left there, to their names."""
     template = _of_template(campaign)
     known = {":".join(template["weights"]): Known("the template (the baseline)", template["settings"])}
     for other in campaign.state.runs:
@@ -149,7 +149,7 @@ def known_weights(campaign: Campaign) -> dict[str, Known]:
 
 
 def _of_template(campaign: Campaign) -> dict[str, Any]:
-    """What the template's script trains in a smoke run; kept in the lab's cache."""
+    """The weights that the template's script leaves in a smoke run; kept in the lab's cache."""
     from lab.cache import entry
 
     source = campaign.workspace.at(campaign.state.template, EXPERIMENT)
@@ -184,7 +184,7 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
 
 
 def _threads(campaign: Campaign) -> list[Any]:
-    """What says how many threads a run gets: on a cluster not the login node's processors, but those of its job."""
+    """The threads that a run gets: on a cluster not the login node's processors, but those of its job."""
     wanted = os.environ.get("OMP_NUM_THREADS")
     if campaign.settings.executor == "slurm":
         return ["slurm", wanted, (campaign.settings.slurm or SlurmSettings()).cpus]

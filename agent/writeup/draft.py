@@ -110,7 +110,7 @@ class Writer:
         return False
 
     def _audited(self, section: Section) -> str:
-        """What the audit finds in a section as it stands, for the model; nothing where it is clean."""
+        """The audit's findings in a section as it stands, for the model; nothing where it is clean."""
         found = self.paper.audit_section(section)
         if not found:
             return ""
@@ -143,13 +143,13 @@ class Writer:
         return "\n\n".join(filter(None, texts))
 
     def _labels(self, section: Section) -> str:
-        """What the other sections define and can be referred to."""
+        """The labels that the other sections define and can be referred to."""
         texts = (self.paper.text(other) for other in self.paper.sections if other != section)
         return ", ".join(label for text in texts for label in _LABEL.findall(text))
 
 
 def _from_nothing(reply: str) -> bool:
-    """Whether a reply is one block with an empty SEARCH: a draft written anew, where an edit of it was asked for."""
+    """Tell if a reply is one block with an empty SEARCH: a draft written anew, where an edit of it was asked for."""
     return reply.count("<<<<<<< SEARCH") == 1 and re.search(r"<<<<<<< SEARCH\s*\n=======\n", reply) is not None
 
 

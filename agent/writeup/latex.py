@@ -31,7 +31,7 @@ class Problem:
 
 
 def has_latex() -> bool:
-    """Whether latexmk and pdflatex are installed."""
+    """Tell whether latexmk and pdflatex are installed."""
     return bool(shutil.which("latexmk") and shutil.which("pdflatex"))
 
 
@@ -86,7 +86,7 @@ def read_log(log: str) -> list[Problem]:
 
 
 def run_chktex(folder: Path, sandbox: Sandbox) -> list[Problem]:
-    """What chktex finds of brackets and mathematics that do not close; nothing where it is not installed."""
+    """Find brackets and mathematics that do not close, by chktex; nothing where it is not installed."""
     if not shutil.which("chktex"):
         return []
     wanted = [f"-w{number}" for number in BREAKING]

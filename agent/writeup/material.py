@@ -1,4 +1,4 @@
-"""What a writer is given of a campaign: the fixed part of every prompt, and what single sections are written from."""
+"""Material for a writer: the fixed part of every prompt, and the facts of single sections."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def fixed_part(record: Record, paper: Paper) -> Callable[[], str]:
 
 
 def facts(record: Record, evidence: Evidence) -> dict[str, str]:
-    """What single sections are written from besides the fixed part, by the section's name.
+    """The facts of single sections besides the fixed part, by the section's name.
 
     Args:
         record: The campaign.
@@ -80,7 +80,7 @@ def _run(record: Record, run: Run) -> str:
 
 
 def _noise(record: Record, evidence: Evidence) -> str:
-    """How far one new run of the baseline may lie from its mean, metric by metric."""
+    """The half width of the interval of one new run of the baseline, metric by metric."""
     known = {name: evidence.lookup(NOISE, name) for name in headlines(record)}
     return ", ".join(f"{name} ±{shown(value.value)}" for name, value in known.items() if value)
 

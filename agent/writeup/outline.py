@@ -76,7 +76,7 @@ def sections(null: bool) -> tuple[Section, ...]:
 
 
 def is_null(evidence: Evidence) -> bool:
-    """Whether no run improved a headline metric on its baseline without making another worse."""
+    """Tell whether no run improved a headline metric on its baseline without making another worse."""
     for run, result in evidence.runs.items():
         base = evidence.base_of(run)
         verdicts = {

@@ -61,7 +61,7 @@ class Paper:
 
     @property
     def bibliography(self) -> dict[str, Entry]:
-        """What it may cite."""
+        """The works that it may cite."""
         return read_bibliography(self.folder / BIBLIOGRAPHY)
 
     @property
@@ -108,7 +108,7 @@ class Paper:
         return text
 
     def audit_section(self, section: Section) -> list[str]:
-        """What is wrong with one section, for itself: a line each."""
+        """The faults of one section, for itself: a line each."""
         text = self.text(section)
         if section.name == "abstract":
             title, abstract = split_title(text)
@@ -125,12 +125,12 @@ class Paper:
         return said(replace(report, unsupported=unsupported))
 
     def audit_whole(self) -> Report:
-        """What is wrong with the whole paper."""
+        """The faults of the whole paper."""
         document = make_document(self.source(), "tex", self.folder / "paper.tex")
         return audit(document, self.evidence, self.bibliography, True, True)
 
     def by_section(self, report: Report, problems: "list[Problem]") -> dict[str, list[str]]:
-        """What is wrong, sorted by the section that it stands in; what has no place goes to the results."""
+        """The faults by the section that they stand in; those without a place go to the results."""
         found: dict[str, list[str]] = {}
         items = [(item.line, f"{item.reason}: {item.text}") for one in vars(report).values() for item in one]
         for line, reason in [*items, *((problem.line, f"LaTeX: {problem.reason}") for problem in problems)]:

@@ -15,7 +15,7 @@ TRIES = 3
 
 
 class Review(BaseModel):
-    """What a reviewer says; nothing is hidden if it is bad."""
+    """A review; nothing is hidden if it is bad."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -31,7 +31,7 @@ MENDS = 5
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for.
+    """The options of the command.
 
     Args:
         run: The campaign's folder.
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of it.
+    """The outcome: what was made and what is left.
 
     Args:
         made: The files for the reader.

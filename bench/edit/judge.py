@@ -1,4 +1,4 @@
-"""What an engine did with a case, against what it should have done."""
+"""Judges what an engine did with a case against what it should have done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Verdict = Literal["right", "wrong_place", "half", "lost", "refused"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine made of a case.
+    """The answer of an engine to a case.
 
     Args:
         files: the files afterwards, by path.
@@ -67,7 +67,7 @@ def _judge_quiet(case: Case, answer: Answer, codes: bool) -> Verdict:
 
 
 def tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """How often each verdict was given."""
+    """Count the verdicts."""
     counts = dict.fromkeys(("right", "wrong_place", "half", "lost", "refused"), 0)
     for verdict in verdicts:
         counts[verdict] += 1

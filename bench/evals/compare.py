@@ -64,12 +64,12 @@ def summary(rows: Rows) -> dict[str, tuple[float, float | None]]:
 
 
 def agree(theirs: float, ours: float, spread: float | None) -> bool:
-    """Whether a value is within the spread of SAEBench's seeds, or within 1e-4 of the value."""
+    """Tell whether a value is within the spread of SAEBench's seeds, or within 1e-4 of the value."""
     return abs(theirs - ours) <= max(spread or 0.0, RELATIVE * abs(theirs))
 
 
 def passes(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all numbers that draw nothing agree, and all but a few (`CHANCE`) of the others.
+    """Tell whether all numbers that draw nothing agree, and all but a few (`CHANCE`) of the others.
 
     Args:
         rows: with "agrees" and "spread", as from `compare`.

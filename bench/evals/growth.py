@@ -1,4 +1,4 @@
-"""How the lab's own cost grows with the SAE's width and with the text."""
+"""The growth of the lab's own cost with the SAE's width and with the text."""
 
 from __future__ import annotations
 

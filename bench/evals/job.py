@@ -1,4 +1,4 @@
-"""What both sides are given: model, texts, words and SAEs in one folder, and the same settings."""
+"""The job of both sides: model, texts, words and SAEs in one folder, and the same settings."""
 
 from __future__ import annotations
 

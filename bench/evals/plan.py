@@ -1,4 +1,4 @@
-"""How much a bench runs: sizes of the model, of the SAEs and of the texts, in the lab's own words."""
+"""The size of a bench: of the model, of the SAEs and of the texts, in the lab's own words."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ class Side:
             self.ablations("tpp", settings, ("", ""), {})
 
     def ablations(self, name: str, settings: dict[str, Any], spurious: tuple[str, ...], pairs: dict[str, Any]) -> None:
-        """What SCR and TPP share."""
+        """The part that SCR and TPP share."""
         from sae_bench.evals.scr_and_tpp import main
         from sae_bench.evals.scr_and_tpp.eval_config import ScrAndTppEvalConfig
 

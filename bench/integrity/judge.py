@@ -36,7 +36,7 @@ _IDEA = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a case.
+    """The outcome of a case.
 
     Args:
         case: the case.

@@ -124,7 +124,7 @@ def _nobody(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def own_memory(way: Sandbox) -> bool:
-    """Whether shared memory inside is apart from the machine's, which takes a namespace."""
+    """Tell whether shared memory inside is apart from the machine's, which takes a namespace."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         command = [sys.executable, "-I", "-S", "-c", "import os; print(os.stat('/dev/shm').st_dev)"]
@@ -154,7 +154,7 @@ def _median(action: Callable[[], object]) -> float:
 
 
 def cuda(way: Sandbox) -> str:
-    """Whether a GPU computes inside: `works`, `no GPU`, or what went wrong."""
+    """Tell whether a GPU computes inside: `works`, `no GPU`, or what went wrong."""
     devices = gpus()
     if not devices:
         return "no GPU"

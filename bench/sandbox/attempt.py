@@ -46,7 +46,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an attempt.
+    """The outcome of an attempt.
 
     Args:
         reached: Whether it did what it wanted.

@@ -1,4 +1,4 @@
-"""What the attacks are after: files with keys, sockets that listen, another process. All of it made for one attempt."""
+"""Targets of the attacks: files with keys, sockets that listen, another process. All of it made for one attempt."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Targets:
 
     @property
     def readable(self) -> list[Path]:
-        """What a run is given to read: its script, the packages, the cache."""
+        """The files that a run is given to read: its script, the packages, the cache."""
         named = (self.variables[name] for name in ("EXPERIMENT", "PACKAGES", "CACHE"))
         return [Path(name) for name in named]
 
@@ -68,7 +68,7 @@ class Targets:
         return limits, os.getpriority(os.PRIO_PROCESS, self.victim.pid)
 
     def _arrived(self) -> int:
-        """How many connections or datagrams are waiting, or have come."""
+        """The number of connections or datagrams that are waiting, or have come."""
         for listener in self.listeners:
             with suppress(BlockingIOError):
                 if listener.type == socket.SOCK_STREAM:

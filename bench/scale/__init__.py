@@ -1,1 +1,1 @@
-"""What a launcher costs with many runs under way: its memory, its share of a core, what it asks the cluster."""
+"""The cost of a launcher with many runs under way: its memory, its share of a core, its questions to the cluster."""

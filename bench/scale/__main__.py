@@ -161,7 +161,7 @@ def _jobs_of(campaigns: list[Campaign]) -> set[str]:
 
 
 def _states(jobs: set[str], cluster: Slurm) -> dict[str, int]:
-    """How many of the jobs run, and how many pend."""
+    """The numbers of jobs that run and that pend."""
     states = [row.state for job, row in cluster.queue.rows(time.monotonic()).items() if job in jobs]
     return {"running": states.count("RUNNING"), "pending": states.count("PENDING")}
 

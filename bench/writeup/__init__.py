@@ -1,1 +1,1 @@
-"""How many planted faults the audit finds in notes and papers, and how often it finds fault with honest sentences."""
+"""The audit against planted faults in notes and papers, and against honest sentences."""

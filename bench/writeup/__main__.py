@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def audit_seconds(bench: Bench) -> float:
-    """How long the audit of a paper of eight pages takes, the campaign read before."""
+    """The seconds that the audit of a paper of eight pages takes, the campaign read before."""
     paper = bench.texts["paper.tex"]
     start, end = paper.index("\\section{Introduction}"), paper.index("\\bibliographystyle")
     body = paper[start:end]

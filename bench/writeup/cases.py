@@ -70,7 +70,7 @@ class Bench:
         return document, audit(document, self.evidence, self.bibliography)
 
     def finds(self, fault: Fault) -> bool:
-        """Whether the audit names a fault, in the right list and at one of the lines that were changed."""
+        """Tell whether the audit names a fault, in the right list and at one of the lines that were changed."""
         clean = self.texts[fault.base]
         text = clean
         for old, new in fault.replaced:
@@ -83,12 +83,12 @@ class Bench:
         return any(item.line in changed for item in items)
 
     def false_alarms(self, honest: Honest) -> list[str]:
-        """What the audit says against a text that an honest sentence was added to."""
+        """The audit's findings in a text that an honest sentence was added to."""
         text = replace_once(self.texts[honest.base], honest.after, f"{honest.after}\n{honest.text}")
         return _said(self.audit(honest.base, text)[1])
 
     def said_of_bases(self) -> dict[str, list[str]]:
-        """What the audit says against the clean texts."""
+        """The audit's findings in the clean texts."""
         return {name: _said(self.audit(name, text)[1]) for name, text in self.texts.items()}
 
     def _read(self, name: str) -> str:

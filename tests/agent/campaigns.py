@@ -48,7 +48,7 @@ def cut_after(done, folder, kind, **settings):
 
 
 def mounted(*arguments):
-    """Whether a mount worked: it needs root, and not every container lets it."""
+    """Tell whether a mount worked: it needs root, and not every container lets it."""
     if os.geteuid() or not shutil.which("mount"):
         return False
     return subprocess.run(["mount", *map(str, arguments)], check=False, capture_output=True).returncode == 0

@@ -52,7 +52,7 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Life:
-    """How a launcher is started and what befalls it.
+    """The start of a launcher and what befalls it.
 
     Args:
         arguments: Of `python -m agent.launch`.
@@ -77,7 +77,7 @@ class Life:
 
 @dataclass(frozen=True)
 class Death:
-    """How a launcher ended: exit code (negative for a signal), output, moments lived, processes it left behind."""
+    """The end of a launcher: exit code (negative for a signal), output, moments lived, processes it left behind."""
 
     code: int
     out: str

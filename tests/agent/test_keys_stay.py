@@ -67,7 +67,7 @@ def found_in(places):
 
 
 def files_of(folder, since=0.0):
-    """What is in all files of a folder, those in archives and the history of repositories too, unpacked."""
+    """The contents of all files of a folder, those in archives and the history of repositories too, unpacked."""
     found = {}
     for place, folders, names in os.walk(folder):
         if ".git" in folders:

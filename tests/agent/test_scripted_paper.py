@@ -1,4 +1,4 @@
-"""What the demo ends with: notes that the audit finds clean, and a paper with this machine's numbers."""
+"""The end of the demo: notes that the audit finds clean, and a paper with this machine's numbers."""
 
 import json
 

@@ -95,7 +95,7 @@ class Place:
 
     @property
     def disk(self):
-        """What can be filled."""
+        """The disks that can be filled."""
         return self.folder / "disk"
 
     @property
@@ -182,7 +182,7 @@ def linked(source, target):
 
 @dataclass
 class Ended:
-    """What is compared of a campaign that came to its end."""
+    """The parts of a finished campaign that are compared."""
 
     notes: str
     scores: dict
@@ -226,7 +226,7 @@ def git(folder, *arguments):
 
 
 def tree(folder, commit):
-    """What a commit holds: names and hashes, and the notes as text without times."""
+    """The contents of a commit: names and hashes, and the notes as text without times."""
     lines = git(folder, "ls-tree", "-r", commit).splitlines()
     return [line for line in lines if not line.endswith("notes.txt")], strip_times(
         git(folder, "show", f"{commit}:notes.txt")
@@ -245,7 +245,7 @@ def undisturbed(lives, make_place):
 
 
 def lost_calls(log, asked):
-    """How many of the questions of a life had no time to come into the transcript, as it was killed."""
+    """The number of questions of a life that had no time to come into the transcript, as it was killed."""
     lines = log.read_text().splitlines()
     return asked - sum(line.endswith("/transcript.jsonl") for line in lines[:-1])
 
@@ -279,7 +279,7 @@ def check_repeats(place):
 
 
 def fates(dice, death, disk):
-    """What befalls launchers: a kill at a moment, a kill after a time, a disk that is full from some moment on."""
+    """The fates of launchers: a kill at a moment, a kill after a time, a disk that is full from some moment on."""
     if not os.path.ismount(disk):
         log.warning("no small disk can be mounted here, so none is filled")
     moments, seconds = 2 * (30 + death.moments // PLANNED), 2 * (1.5 + death.seconds / PLANNED)

@@ -1,4 +1,4 @@
-"""What is wrong with what `lab.evaluate` is given is told in one line, by the command, and no results are left."""
+"""Bad input to `lab.evaluate` is told in one line, by the command, and no results are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a figure that a reader could not read."""
+"""Figures that a reader could not read are told of."""
 
 import json
 import subprocess

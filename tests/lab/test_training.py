@@ -1,4 +1,4 @@
-"""What the lab fixes of a run: data, order, seed, budget; what it records; and how it refuses wrong calls."""
+"""The lab's part of a run: data, order, seed, budget; its record; and the refusal of wrong calls."""
 
 import dataclasses
 import json

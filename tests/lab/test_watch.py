@@ -1,4 +1,4 @@
-"""What is seen of a training loop while it goes on: each fault is found, and a sound loop is left in peace."""
+"""The watch over a training loop: each fault is found, and a sound loop is left in peace."""
 
 import pytest
 import torch

@@ -90,7 +90,7 @@ class ModelServer:
             return text
 
     def cached_before(self, system: str) -> bool:
-        """Whether this system text was sent before; it is remembered from now on."""
+        """Tell whether this system text was sent before; it is remembered from now on."""
         with self._lock:
             known = system in self._cached
             self._cached.add(system)

@@ -11,7 +11,7 @@ STALL_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong in one call.
+    """The fault of one call.
 
     Attributes:
         kind: "status", "cut", "end" (the stream ends early but cleanly), "empty", "malformed", "stall", "length",
@@ -81,7 +81,7 @@ def count_tokens(text: str) -> int:
 
 
 class Server(Protocol):
-    """What a speaker needs of the server."""
+    """The part of the server that a speaker needs."""
 
     usage: bool
     piece: int

@@ -32,7 +32,7 @@ _FEEDBACK_LONGEST = 6000
 
 @dataclass(frozen=True)
 class AiderTurn:
-    """What aider made of a task.
+    """The outcome of a task that aider was given.
 
     Attributes:
         outcome: as our own engine says it; it has no blocks, as aider does not tell what became of each.

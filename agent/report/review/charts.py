@@ -48,7 +48,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Chart:
-    """What one chart shows. With `whole` the x axis has a tick at each whole number."""
+    """The contents of one chart. With `whole` the x axis has a tick at each whole number."""
 
     title: str
     x: str

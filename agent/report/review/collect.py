@@ -1,4 +1,4 @@
-"""What the review shows of a campaign, as plain values: everything is read, nothing is decided here."""
+"""The contents of the review page as plain values: everything is read, nothing is decided here."""
 
 import base64
 import math

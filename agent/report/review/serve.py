@@ -64,7 +64,7 @@ def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
 
 class _Site:
-    """What each address shows."""
+    """The page at each address."""
 
     def __init__(self, root: Path, single: bool) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""What the gates do with Python's parser holds with several campaigns in one process."""
+"""The gates' use of Python's parser, with several campaigns in one process."""
 
 import gc
 import time

@@ -1,4 +1,4 @@
-"""What a killed launcher or a power cut left half done is mended; what stands in the way is said in one line."""
+"""Recovery of what a killed launcher or a power cut left half done; what stands in the way is said in one line."""
 
 import fcntl
 import json

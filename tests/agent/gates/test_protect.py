@@ -1,4 +1,4 @@
-"""What an edited file may not do is named with its line; what research needs passes."""
+"""Breaches in an edited file are named with their lines; what research needs passes."""
 
 from pathlib import Path
 

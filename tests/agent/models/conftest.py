@@ -1,4 +1,4 @@
-"""What the tests of the models share: no real keys, no waiting."""
+"""Shared by the tests of the models: no real keys, no waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--model` may say, and what `auto` comes to."""
+"""The choices of `--model`, and what `auto` comes to."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def one_new_run(generator):
 
 
 def three_pairs(generator):
-    """What a seed does to both is common to a pair; what is left is each run's own."""
+    """Pairs share what a seed does to both; what is left is each run's own."""
     common = generator.normal(size=3)
     return tuple(seeded((common + generator.normal(size=3)).tolist()) for _ in range(2))
 
