@@ -10,15 +10,15 @@ from agent.audit.claims import check_claims
 from agent.audit.coverage import missing_runs
 from agent.audit.document import Document, make_document, read_document
 from agent.audit.evidence import Evidence, gather, normalised
-from agent.audit.held import check_held
 from agent.audit.markup import check_citations, check_figures, check_markup
 from agent.audit.mentions import Reader, Sentence
 from agent.audit.methods import Methods
 from agent.audit.numbers import Fault, check_numbers, check_seeds
 from agent.audit.passages import Passage, passages
+from agent.audit.references import check_references
 from agent.audit.tables import check_row
 
-__all__ = ["Document", "Evidence", "Item", "Report", "audit", "gather", "make_document", "read_document"]
+__all__ = ["Document", "Evidence", "Findings", "Item", "audit", "gather", "make_document", "read_document"]
 
 SHORTEST_QUOTATION = 12
 _METRIC = re.compile(r"(\b[a-z_]+\.[a-z][a-z0-9_]+\b)")
@@ -36,7 +36,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Report:
+class Findings:
     """The findings of an audit.
 
     Args:
@@ -69,7 +69,7 @@ def audit(
     bibliography: dict[str, Entry],
     whole: bool = True,
     strict: bool | None = None,
-) -> Report:
+) -> Findings:
     """Check a text.
 
     Args:
@@ -93,7 +93,7 @@ def audit(
             seen = evidence.beside([passage.run])
             numbers += check_row(passage, document, reader, seen)
             read.append((reader.read(document, passage), context))
-            numbers += check_held(read[-1][0], seen)
+            numbers += check_references(read[-1][0], seen)
             continue
         if passage.section != section:
             context, section = Context((passage.run,) if passage.run else ()), passage.section
@@ -101,14 +101,14 @@ def audit(
         read.append((sentence, context))
         named = sentence.named_sources or context.sources
         seen = evidence.beside([passage.run] if passage.run in evidence.runs else named)
-        numbers += check_held(sentence, seen)
+        numbers += check_references(sentence, seen)
         numbers += check_numbers(sentence, seen, context, document.strict if strict is None else strict)
         numbers += check_seeds(sentence, seen)
         found = list(check_claims(sentence, seen, context)) or list(methods.check(sentence))
         claims += found
         context = _next(context, sentence)
     missing = [Item(0, run, reason) for run, reason in missing_runs(read, evidence)] if whole else []
-    return Report(
+    return Findings(
         unsupported=_items(document, [*numbers, *check_markup(document)]),
         claims=_items(document, claims),
         missing_runs=missing,
@@ -118,7 +118,7 @@ def audit(
 
 
 def _next(context: Context, sentence: Sentence) -> Context:
-    sources = tuple(sentence.named_sources) or tuple(dict.fromkeys(source for _, source, _ in sentence.held_terms))
+    sources = tuple(sentence.named_sources) or tuple(dict.fromkeys(source for _, source, _ in sentence.referred_terms))
     if not any(name.startswith("run_") for name in sources):
         sources = context.sources or sources
     return Context(sources, tuple(sentence.named_metrics[-1:]) or context.metrics)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.audit.binding import Context, resolve
-from agent.audit.document import CITED, HELD
+from agent.audit.document import CITED, REFERRED
 from agent.audit.evidence import Evidence, Judgement
 from agent.audit.mentions import Mention, Sentence
 from agent.audit.numbers import Fault
@@ -69,8 +69,8 @@ def check_claims(sentence: Sentence, evidence: Evidence, context: Context) -> It
         A fault for each claim that the verdicts do not bear out.
     """
     text = sentence.text
-    names_ours = bool(sentence.named_sources or sentence.held or OURS.search(text))
-    if CITED in text and not (_runs(sentence.named_sources) or sentence.held or OURS.search(text)):
+    names_ours = bool(sentence.named_sources or sentence.references or OURS.search(text))
+    if CITED in text and not (_runs(sentence.named_sources) or sentence.references or OURS.search(text)):
         return
     if not (names_ours or sentence.passage.run or sentence.metrics):
         return
@@ -106,8 +106,8 @@ def _is_other(word: Comparative, match: re.Match[str], text: str) -> bool:
 def _is_ours(clause: _Clause, sentence: Sentence) -> bool:
     """Tell whether a clause with a citation speaks of this campaign all the same."""
     inside = [m for m in sentence.sources if clause.start <= m.start < clause.end]
-    held = any(clause.start <= place < clause.end for place, _, _ in sentence.held_terms)
-    return bool(_runs([name for m in inside for name in m.names]) or held) or (
+    referred = any(clause.start <= place < clause.end for place, _, _ in sentence.referred_terms)
+    return bool(_runs([name for m in inside for name in m.names]) or referred) or (
         OURS.search(sentence.text, clause.start, clause.end) is not None
     )
 
@@ -153,8 +153,9 @@ def _check(
 
 def _metrics(word: Comparative, match: re.Match[str], clause: _Clause, sentence: Sentence) -> list[Mention]:
     """The metrics that a comparative speaks of: those of its clause, else the nearest of the sentence."""
-    held = [Mention(place, place + 1, (metric,)) for place, _, metric in sentence.held_terms if not _is_setting(metric)]
-    every = [*sentence.metrics, *held]
+    terms = [(place, metric) for place, _, metric in sentence.referred_terms if not _is_setting(metric)]
+    referred = [Mention(place, place + 1, (metric,)) for place, metric in terms]
+    every = [*sentence.metrics, *referred]
     inside = [m for m in every if clause.start <= m.start < clause.end]
     words = [m for m in inside if m in sentence.metrics]
     if not word.strong and word.kind not in ("noise", "void"):
@@ -163,7 +164,7 @@ def _metrics(word: Comparative, match: re.Match[str], clause: _Clause, sentence:
         # L0 beside another metric says at which sparsity it was read.
         chosen = words or inside
         return [m for m in chosen if m.names != ("core.l0",)] or chosen
-    if word.kind in ("noise", "void") or held:
+    if word.kind in ("noise", "void") or referred:
         before = [m for m in sentence.metrics or every if m.start < match.start()]
         return before[-1:] if before else list(sentence.metrics or every)
     return []
@@ -173,7 +174,7 @@ def _distance(mention: Mention, match: re.Match[str], text: str) -> int:
     """The characters between a metric and a word; references between them take no room when they are read."""
     first, last = sorted(((mention.start, mention.end), match.span()))
     between = text[first[1] : last[0]]
-    return len(between) - between.count(HELD)
+    return len(between) - between.count(REFERRED)
 
 
 def _is_setting(metric: str) -> bool:
@@ -189,7 +190,7 @@ def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Con
     """The two sides of a comparison."""
     mentions = [
         *sentence.sources,
-        *(Mention(place, place + 1, (source,)) for place, source, _ in sentence.held_terms),
+        *(Mention(place, place + 1, (source,)) for place, source, _ in sentence.referred_terms),
     ]
     inside = [m for m in mentions if clause.start <= m.start < clause.end]
     chosen = inside if _runs([n for m in inside for n in m.names]) else mentions
@@ -210,7 +211,7 @@ def _sides(clause: _Clause, sentence: Sentence, evidence: Evidence, context: Con
     if not runs:
         spoken = _runs(list(context.sources)) if _POINTING.search(sentence.text) else []
         carried = [sentence.passage.run] if sentence.passage.run else spoken
-        if carried and (others or sentence.metrics or sentence.held):
+        if carried and (others or sentence.metrics or sentence.references):
             return carried[:1] if len(carried) == 1 else carried, resolve(others, carried, evidence)
         groups = [name for name in others if name in evidence.groups]
         return (groups[:1], groups[1:]) if len(groups) > 1 else ([], [])
@@ -290,15 +291,15 @@ def _refuted(
         return _not_extreme(word.kind, subject, next(iter(scored)), evidence)
     holds = [_holds(word, hedged, one, subject, name, base, evidence) for name, one in scored.items()]
     if word.kind in ("same", "noise"):
-        held = all(holds)
+        borne_out = all(holds)
     else:
         opposed = any(_opposes(word.kind, one) for one in scored.values())
-        held = any(holds) and not opposed
+        borne_out = any(holds) and not opposed
     if word.kind == "void":
         # A baseline that was matched to the run does not make it comparable with the others.
         beside = [evidence.judge(subject, name, group).verdict for name in scored for group in evidence.groups]
-        negated, held = False, "not comparable" in beside
-    if held != negated:
+        negated, borne_out = False, "not comparable" in beside
+    if borne_out != negated:
         return ""
     name, one = next(iter(scored.items()))
     why = f" ({one.why})" if one.why else ""

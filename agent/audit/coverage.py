@@ -30,7 +30,7 @@ def missing_runs(sentences: Iterable[tuple[Sentence, Context]], evidence: Eviden
         if sentence.passage.kind == "row" and sentence.passage.run in evidence.runs:
             runs.add(sentence.passage.run)
         named |= runs
-        reported |= {source for _, source, metric in sentence.held_terms if not metric.startswith("settings.")}
+        reported |= {source for _, source, metric in sentence.referred_terms if not metric.startswith("settings.")}
         if _LEFT_OUT.search(sentence.text):
             rest = sentence.text[max((m.end for m in sentence.sources), default=0) :]
             if _REASON.search(rest) and len(rest.split()) >= 3:

@@ -14,7 +14,7 @@ from agent.results.expressions import REFERENCE
 Form = Literal["tex", "md", "txt"]
 
 # Private-use characters stand for what was taken out: a reference (its length kept), and a citation.
-HELD, CITED = "\ue000", "\ue002"
+REFERRED, CITED = "\ue000", "\ue002"
 LONGEST_LINE = 300
 _SENTENCE_END = re.compile(r"[.!?][)}]*\s+(?=[A-Z\\$])")
 
@@ -53,7 +53,7 @@ _PLAIN_STEPS: list[tuple[str, str]] = [
 
 
 @dataclass(frozen=True)
-class Held:
+class Reference:
     """A reference in a text.
 
     Args:
@@ -78,14 +78,14 @@ class Document:
     Args:
         text: As it was read.
         masked: The same with markup, code and references replaced; places are the same in both.
-        held: The references, in their order.
+        references: The references, in their order.
         form: What kind of text it is.
         path: Where it was read; figures are looked for beside it.
     """
 
     text: str
     masked: str
-    held: tuple[Held, ...]
+    references: tuple[Reference, ...]
     form: Form
     path: Path
 
@@ -113,7 +113,7 @@ class Document:
     @property
     def strict(self) -> bool:
         """Tell whether results are given as references here, so that a typed one is a slip even where it is right."""
-        return self.form == "tex" and bool(self.held)
+        return self.form == "tex" and bool(self.references)
 
 
 def read_document(path: Path) -> Document:
@@ -153,9 +153,9 @@ def make_document(text: str, form: Form, path: Path) -> Document:
     if form == "tex":
         masked = _replace(masked, r"(?<!\\)%[^\n]*", _spaces)
         masked = _without_preamble(masked)
-    held: list[Held] = []
+    references: list[Reference] = []
     for pattern in (_REFERENCES[form],) if form == "md" else tuple(_REFERENCES.values()):
-        masked = _hold(masked, pattern, held) if form == "tex" or pattern is _REFERENCES["md"] else masked
+        masked = _taken_out(masked, pattern, references) if form == "tex" or pattern is _REFERENCES["md"] else masked
     for pattern_text, filler in _TEX_STEPS if form == "tex" else _PLAIN_STEPS:
         masked = _replace(masked, pattern_text, partial(_filled, filler=filler))
     if form == "tex":
@@ -163,10 +163,10 @@ def make_document(text: str, form: Form, path: Path) -> Document:
     masked = masked.replace("`", " ").replace("**", "  ")
     # Hashes are names, also those that happen to hold digits alone.
     masked = _replace(masked, r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b", _spaces)
-    return Document(text, masked, tuple(sorted(held, key=lambda one: one.start)), form, path)
+    return Document(text, masked, tuple(sorted(references, key=lambda one: one.start)), form, path)
 
 
-def _hold(text: str, pattern: re.Pattern[str], held: list[Held]) -> str:
+def _taken_out(text: str, pattern: re.Pattern[str], references: list[Reference]) -> str:
     def take(found: re.Match[str]) -> str:
         groups = found.groupdict()
         if groups.get("expression") is not None:
@@ -175,8 +175,8 @@ def _hold(text: str, pattern: re.Pattern[str], held: list[Held]) -> str:
             expression, plain = groups["brace"], True
         else:
             expression, plain = f"{groups['source'].strip()}:{groups['metric'].strip()}".replace("\\_", "_"), True
-        held.append(Held(found.start(), found.end(), found[0], expression, plain))
-        return HELD * (found.end() - found.start())
+        references.append(Reference(found.start(), found.end(), found[0], expression, plain))
+        return REFERRED * (found.end() - found.start())
 
     return pattern.sub(take, text)
 

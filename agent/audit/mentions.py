@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from agent.audit.document import Document, Held
+from agent.audit.document import Document, Reference
 from agent.audit.evidence import NOISE, Evidence
 from agent.audit.passages import Passage
 from agent.audit.words import ALIASES
@@ -83,7 +83,7 @@ class Sentence:
     sources: tuple[Mention, ...]
     metrics: tuple[Mention, ...]
     numerals: tuple[Numeral, ...]
-    held: tuple[Held, ...]
+    references: tuple[Reference, ...]
 
     @property
     def text(self) -> str:
@@ -101,11 +101,11 @@ class Sentence:
         return _once(name for mention in self.metrics for name in mention.names)
 
     @cached_property
-    def held_terms(self) -> list[tuple[int, str, str]]:
+    def referred_terms(self) -> list[tuple[int, str, str]]:
         """The results that references name: place in the passage, source, metric."""
         return [
             (one.start - self.passage.start, term["source"], term["metric"])
-            for one in self.held
+            for one in self.references
             for term in REFERENCE.finditer(one.expression.replace("\\_", "_"))
             if term["source"] != NOISE
         ]
@@ -127,22 +127,22 @@ class Reader:
     def read(self, document: Document, passage: Passage) -> Sentence:
         """A passage with what it names."""
         end = passage.start + len(passage.text)
-        held = tuple(one for one in document.held if passage.start <= one.start < end)
+        references = tuple(one for one in document.references if passage.start <= one.start < end)
         if passage.kind == "row":
             # The cells of a row do not stand side by side in the document.
-            held = tuple(
+            references = tuple(
                 one
-                for one in document.held
+                for one in document.references
                 if any(cell.start <= one.start < cell.start + len(cell.text) for cell in passage.cells)
             )
-        return self.read_text(passage, held)
+        return self.read_text(passage, references)
 
-    def read_text(self, passage: Passage, held: tuple[Held, ...] = ()) -> Sentence:
+    def read_text(self, passage: Passage, references: tuple[Reference, ...] = ()) -> Sentence:
         """A text with what it names."""
         sources, metrics = self._named(passage.text)
         taken = [(mention.start, mention.end) for mention in (*sources, *metrics)]
         numerals = tuple(n for n in find_numerals(passage.text) if not any(s <= n.start < e for s, e in taken))
-        return Sentence(passage, sources, metrics, numerals, held)
+        return Sentence(passage, sources, metrics, numerals, references)
 
     def _named(self, text: str) -> tuple[tuple[Mention, ...], tuple[Mention, ...]]:
         # The header of a table is read again for each of its rows.

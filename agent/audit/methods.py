@@ -76,7 +76,7 @@ class Methods:
         if SUPPOSED.search(text):
             return
         runs = [name for name in sentence.named_sources if name in self.runs] or self._meant(text)
-        runs += [source for _, source, _ in sentence.held_terms if source in self.runs and source not in runs]
+        runs += [source for _, source, _ in sentence.referred_terms if source in self.runs and source not in runs]
         if not runs and sentence.passage.run in self.runs:
             runs = [sentence.passage.run]
         in_method = not runs and re.search(r"\bmethod\b", sentence.passage.chapter, re.I) and CITED not in text

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from agent.audit.document import CITED, HELD, Document
+from agent.audit.document import CITED, REFERRED, Document
 
 _HEADINGS = {
     "tex": re.compile(r"\\(?:(?P<level>(?:sub){0,2})section|paragraph|title|part|chapter)\*?\s*\{(?P<title>[^{}]*)\}"),
@@ -19,7 +19,7 @@ _TABLES = {
 _ABBREVIATIONS = re.compile(
     r"(?:\b(?:al|e\.g|i\.e|Figs?|Eqs?|Secs?|Tabs?|App|vs|cf|approx|resp|No|Nos|St|Dr)|\b[A-Z]|(?:^|\n)\s*\d+)\.$"
 )
-_END = re.compile(rf"[.!?][\"')\]]*\s+(?=[\"'(\[]*(?:[A-Z{HELD}{CITED}]|run[_ ]))")
+_END = re.compile(rf"[.!?][\"')\]]*\s+(?=[\"'(\[]*(?:[A-Z{REFERRED}{CITED}]|run[_ ]))")
 # A line of its own, though no empty line stands before it: an item, or a label such as `Settings: ...`.
 _OWN_LINE = re.compile(r"\n(?=\s*(?:[-*+•] |\d+[.)] |[A-Z][\w ()]{0,40}: |\\item|\|))")
 _RUN = re.compile(r"\bruns?[_ ]{0,2}(\d+)\b", re.IGNORECASE)

@@ -7,10 +7,10 @@ from agent.audit.allowed import is_allowed, setting_words
 from agent.audit.binding import Bound, resolve
 from agent.audit.document import Document
 from agent.audit.evidence import Evidence, normalised
-from agent.audit.held import check_held_cell
 from agent.audit.mentions import Numeral, Reader, Sentence, find_numerals
 from agent.audit.numbers import Fault, explain, matches
 from agent.audit.passages import Cell, Passage
+from agent.audit.references import check_cell_references
 
 _CHANGE = re.compile(r"\bchange|differ|delta|Δ|\bvs\b|against", re.IGNORECASE)
 _VERDICT = re.compile(r"\b(?:improved|worse|within noise|changed|not comparable|not scored)\b")
@@ -53,8 +53,8 @@ def check_row(row: Passage, document: Document, reader: Reader, evidence: Eviden
             yield from _free(cell, reader, document, evidence, row)
             continue
         yield from _cell(cell, title, sources, metrics, change, evidence)
-        held = tuple(one for one in document.held if cell.start <= one.start < cell.start + len(cell.text))
-        yield from check_held_cell(held, sources if not change else [], metrics, evidence)
+        references = tuple(one for one in document.references if cell.start <= one.start < cell.start + len(cell.text))
+        yield from check_cell_references(references, sources if not change else [], metrics, evidence)
         left = next((c for c in reversed(columns[:place]) if _CHANGE.search(c.text)), title)
         yield from _verdict(cell, sources, metrics, title if title.named_sources else left, evidence)
 

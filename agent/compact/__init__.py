@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.compact.check import problems_between, problems_of
-from agent.compact.forms import EXPECTED, Result, plain, result_of
+from agent.compact.forms import EXPECTED, Results, plain, result_of
 from agent.compact.read import find_results
 
 __all__ = ["LONGEST", "compact_file", "compact_results", "compact_text"]
@@ -52,7 +52,7 @@ def compact_text(text: str, *, longest: int = LONGEST) -> str:
         text: a results file, notes, or a chat transcript.
         longest: the most characters for each dict.
     """
-    results: list[Result] = []
+    results: list[Results] = []
     for number, found in enumerate(find_results(text), start=1):
         result = result_of(found.value, title=f"result {number}, line {found.line}: {found.title}".rstrip(": "))
         result.torn = found.torn
@@ -91,7 +91,7 @@ def _compact_one(path: Path, longest: int) -> str:
 
 
 def _compact_folder(folder: Path, longest: int) -> str:
-    results: list[Result] = []
+    results: list[Results] = []
     for path in sorted(folder.rglob("results.json"), key=_in_order):
         ours = _ours(path.read_text(encoding="utf-8", errors="replace"))
         if ours is None:
@@ -123,7 +123,7 @@ def _training_beside(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _render_all(results: Sequence[Result], typed: list[str], longest: int) -> str:
+def _render_all(results: Sequence[Results], typed: list[str], longest: int) -> str:
     between = problems_between(results)
     blocks = []
     for number, result in enumerate(results):
@@ -137,7 +137,7 @@ def _render_all(results: Sequence[Result], typed: list[str], longest: int) -> st
     return "\n\n".join(blocks)
 
 
-def _render(result: Result, problems: Sequence[str], longest: int) -> str:
+def _render(result: Results, problems: Sequence[str], longest: int) -> str:
     lines = [result.title] if result.title else []
     if result.settings:
         lines.append(_settings_line(result.settings))
@@ -181,7 +181,7 @@ def _fitted(lines: list[str], problems: list[str], longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _typed_again(text: str, results: Sequence[Result]) -> list[str]:
+def _typed_again(text: str, results: Sequence[Results]) -> list[str]:
     """Scores typed into the notes that stand under several runs, or repeat a dict's, to the last digit."""
     headings = list(_RUN_HEADING.finditer(text))
     places: dict[tuple[str, str], list[str]] = {}

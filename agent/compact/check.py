@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.compact.forms import Part, Result, plain
+from agent.compact.forms import Part, Results, plain
 
 LONGEST_GAP_HOURS = 3.0
 L0_TOLERANCE = 0.05
@@ -16,7 +16,7 @@ DENSE_SHARE = 0.1
 _MATCHED = ("model", "layer", "profile", "d_sae", "k", "target_l0", "steps", "tokens", "batch_size", "lr", "seed")
 
 
-def problems_of(result: Result) -> list[str]:
+def problems_of(result: Results) -> list[str]:
     """The contradictions in one dict of results, the gravest first; each a line for the reader."""
     return [
         *_cut_off(result),
@@ -30,7 +30,7 @@ def problems_of(result: Result) -> list[str]:
     ]
 
 
-def problems_between(results: Sequence[Result]) -> list[list[str]]:
+def problems_between(results: Sequence[Results]) -> list[list[str]]:
     """The contradictions between results: for each result a list of lines. Results are numbered from 1."""
     found: list[list[str]] = [[] for _ in results]
     for number, result in enumerate(results):
@@ -55,11 +55,11 @@ def problems_between(results: Sequence[Result]) -> list[list[str]]:
     return found
 
 
-def _cut_off(result: Result) -> list[str]:
+def _cut_off(result: Results) -> list[str]:
     return [f"the dict is cut off {result.torn}: what follows is missing"] if result.torn else []
 
 
-def _reference(result: Result) -> dict[str, Any]:
+def _reference(result: Results) -> dict[str, Any]:
     """The identity of the SAE: as training says, else as most parts say."""
     reference: dict[str, Any] = {}
     names = dict.fromkeys(name for part in result.parts.values() for name in part.identity)
@@ -74,7 +74,7 @@ def _reference(result: Result) -> dict[str, Any]:
     return reference
 
 
-def _other_saes(result: Result) -> list[str]:
+def _other_saes(result: Results) -> list[str]:
     reference = _reference(result)
     found = []
     for name, part in result.parts.items():
@@ -95,7 +95,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:12] + "…"
 
 
-def _other_times(result: Result) -> list[str]:
+def _other_times(result: Results) -> list[str]:
     dated = sorted((part.made, name) for name, part in result.parts.items() if part.made is not None)
     for (before, _), (after, name) in reversed(list(itertools.pairwise(dated))):
         hours = (after - before) / 3600.0
@@ -106,7 +106,7 @@ def _other_times(result: Result) -> list[str]:
     return []
 
 
-def _not_finite(result: Result) -> list[str]:
+def _not_finite(result: Results) -> list[str]:
     found = [
         f"{name}.{key}" for name, part in result.parts.items() for key, item in part.exact.items() if not _finite(item)
     ]
@@ -117,7 +117,7 @@ def _finite(value: float) -> bool:
     return math.isfinite(value)
 
 
-def _other_sparsity(result: Result) -> list[str]:
+def _other_sparsity(result: Results) -> list[str]:
     core = result.parts.get("core")
     l0 = core.exact.get("l0") if core is not None else None
     if l0 is None or not _finite(l0):
@@ -133,7 +133,7 @@ def _other_sparsity(result: Result) -> list[str]:
     return found
 
 
-def _other_evaluators(result: Result) -> list[str]:
+def _other_evaluators(result: Results) -> list[str]:
     # Ours has one version for each evaluation, so only the old kind, with one for all, can be compared.
     said = {name: part.evaluator for name, part in result.parts.items() if part.evaluator and part.made is not None}
     versions = list(dict.fromkeys(said.values()))
@@ -144,7 +144,7 @@ def _other_evaluators(result: Result) -> list[str]:
     return [f"evaluator versions differ: {', '.join(odd)}, the rest {most}"]
 
 
-def _other_means(result: Result) -> list[str]:
+def _other_means(result: Results) -> list[str]:
     found = []
     for name, part in result.parts.items():
         for key, mean in part.means.items():
@@ -165,11 +165,11 @@ def _digits(value: float) -> int:
     return len(repr(abs(value)).split("e")[0].replace(".", "").strip("0")) if _finite(value) else 0
 
 
-def _differ(first: Result, second: Result) -> bool:
+def _differ(first: Results, second: Results) -> bool:
     return bool(_differences(first, second))
 
 
-def _differences(first: Result, second: Result, without: str = "") -> list[str]:
+def _differences(first: Results, second: Results, without: str = "") -> list[str]:
     """In what two results differ: settings and weights first, then scores."""
     found = [
         f"{name}"
@@ -190,7 +190,7 @@ def _other(first: dict[str, Any], second: dict[str, Any], name: str) -> bool:
     return _folded(first[name]) != _folded(second[name])
 
 
-def _unmatched(first: Result, result: Result) -> list[str]:
+def _unmatched(first: Results, result: Results) -> list[str]:
     found = [
         f"{name} {plain(result.settings[name])} ({plain(first.settings[name])})"
         for name in _MATCHED
@@ -203,7 +203,7 @@ def _unmatched(first: Result, result: Result) -> list[str]:
     return found
 
 
-def _moving_baseline(first: Result, result: Result) -> list[str]:
+def _moving_baseline(first: Results, result: Results) -> list[str]:
     """The language model's own score has nothing to do with the SAE: where it moves, the evaluation has noise."""
     for name, part in result.parts.items():
         before = first.parts[name].baseline if name in first.parts else {}

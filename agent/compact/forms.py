@@ -82,7 +82,7 @@ class Part:
 
 
 @dataclass
-class Result:
+class Results:
     """The results of one SAE: where they stood, how it was made, and the parts by evaluation.
 
     `identity` is what training says was made; `disagreeing` are settings that training gives twice, differently.
@@ -101,7 +101,7 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def result_of(value: Mapping[str, Any], training: Mapping[str, Any] | None = None, *, title: str = "") -> Result:
+def result_of(value: Mapping[str, Any], training: Mapping[str, Any] | None = None, *, title: str = "") -> Results:
     """Bring results of any known kind into one shape.
 
     Args:
@@ -111,7 +111,7 @@ def result_of(value: Mapping[str, Any], training: Mapping[str, Any] | None = Non
     """
     if "entries" in value:
         return _of_ours(value, training, title)
-    result = Result(title)
+    result = Results(title)
     parts = {str(value.get("eval_type_id") or "results"): value} if "eval_result_metrics" in value else value
     for name, content in parts.items():
         if not isinstance(content, Mapping):
@@ -132,7 +132,7 @@ def _place(name: str) -> int:
     return names.index(name) if name in names else len(names)
 
 
-def _add_training(result: Result, content: Mapping[str, Any]) -> None:
+def _add_training(result: Results, content: Mapping[str, Any]) -> None:
     config = _mapping(content.get("config"))
     final = _mapping(content.get("final_info"))
     architecture = str(config.get("trainer_class") or "").replace("Trainer", "")
@@ -163,7 +163,7 @@ def _add_training(result: Result, content: Mapping[str, Any]) -> None:
             result.disagreeing.append(f"{ours} is {plain(first)} in its config and {plain(second)} in its final info")
 
 
-def _add_evaluation(result: Result, name: str, content: Mapping[str, Any]) -> None:
+def _add_evaluation(result: Results, name: str, content: Mapping[str, Any]) -> None:
     kind = str(content.get("eval_type_id") or name)
     groups = _mapping(content.get("eval_result_metrics") or content.get("metrics"))
     flat_groups: dict[str, dict[str, Any]] = {}
@@ -238,8 +238,8 @@ def _add_details(part: Part, name: str, details: Any) -> None:
             part.means[renamed.get(str(key), str(key))] = sum(values) / len(values)
 
 
-def _of_ours(value: Mapping[str, Any], training: Mapping[str, Any] | None, title: str) -> Result:
-    result = Result(title)
+def _of_ours(value: Mapping[str, Any], training: Mapping[str, Any] | None, title: str) -> Results:
+    result = Results(title)
     for name, item in (("profile", value.get("profile")), *_settings_of_ours(training or {}).items()):
         if item is not None:
             result.settings[name] = item

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from agent.base.errors import AgentError
 from agent.edit.blocks import CUT_OFF, Parsed, parse, remarks
+from agent.edit.editable import EditableFiles
 from agent.edit.resolve import Resolved, Resolver, called
 from agent.edit.types import Block, BlockResult, Failure, Outcome
-from agent.edit.workspace import Workspace
 
 if TYPE_CHECKING:
     from agent.edit.gate import Fault
@@ -54,7 +54,7 @@ def apply_reply(
     """
     if not root.is_dir():
         raise AgentError(f"there is no folder {root}")
-    turn = _Turn(Workspace(root, editable), held, cut_off)
+    turn = _Turn(EditableFiles(root, editable), held, cut_off)
     try:
         turn.resolve(reply)
         if turn.refused:
@@ -73,7 +73,7 @@ def apply_reply(
 class _Turn:
     """One reply on its way through parsing, placing, the gate and the disk."""
 
-    def __init__(self, workspace: Workspace, held: Sequence[Block], cut_off: bool) -> None:
+    def __init__(self, workspace: EditableFiles, held: Sequence[Block], cut_off: bool) -> None:
         self.workspace = workspace
         self.held = [replace(block, held=True) for block in held]
         self.cut_off = cut_off

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from agent.edit.editable import EditableFiles, Named
 from agent.edit.types import Block
-from agent.edit.workspace import Named, Workspace
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Namer:
         workspace: the files.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: EditableFiles) -> None:
         self._workspace = workspace
         self._carried = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from agent.edit.editable import EditableFiles
 from agent.edit.match import EXACT, Found, Many, Scope, find
 from agent.edit.naming import Namer, Target, is_blank, listed
 from agent.edit.place import Placement, place, telling, unwrapped
@@ -12,7 +13,6 @@ from agent.edit.state import FileState
 from agent.edit.text import Doc, Line, read_source
 from agent.edit.transplant import Unfit
 from agent.edit.types import Block, BlockResult, Split, Status
-from agent.edit.workspace import Workspace
 
 MISSING = "MISSING"
 AMBIGUOUS = "AMBIGUOUS"
@@ -65,7 +65,7 @@ class Resolver:
         workspace: the files and which of them may change.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: EditableFiles) -> None:
         self.workspace = workspace
         self._reset()
 

@@ -43,22 +43,22 @@ def numbers_of(text: str, evidence: Evidence) -> list[Number]:
         evidence: The campaign.
     """
     found: dict[str, Number] = {}
-    for held in make_document(text, "tex", Path("paper.tex")).held:
+    for reference in make_document(text, "tex", Path("paper.tex")).references:
         try:
-            expression = parse_expression(held.expression)
+            expression = parse_expression(reference.expression)
             value = expression.value(evidence.lookup)
         except AgentError:
             continue
         term = expression.terms[0]
         own = evidence.lookup(term.source, term.metric)
-        text_shown = in_tex(own) if held.plain and own else _plain_in_tex(value)
+        text_shown = in_tex(own) if reference.plain and own else _plain_in_tex(value)
         # The noise floor is made from the runs of its baseline.
         terms = [evidence.reference if one.source == NOISE else one.source for one in expression.terms]
         sources = list(dict.fromkeys(terms))
         evaluations = {one.metric.partition(".")[0] for one in expression.terms}
         results = [result for source in sources for result in results_of(source, evidence)]
-        found[held.written] = Number(
-            held.written,
+        found[reference.written] = Number(
+            reference.written,
             value,
             text_shown,
             sources,

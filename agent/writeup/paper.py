@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.audit import Report, audit, make_document
+from agent.audit import Findings, audit, make_document
 from agent.audit.bibliography import Entry, read_bibliography
 from agent.audit.evidence import Evidence
 from agent.base.errors import AgentError
@@ -124,12 +124,12 @@ class Paper:
         unsupported = [item for item in report.unsupported if "which no \\label defines" not in item.reason]
         return said(replace(report, unsupported=unsupported))
 
-    def audit_whole(self) -> Report:
+    def audit_whole(self) -> Findings:
         """The faults of the whole paper."""
         document = make_document(self.source(), "tex", self.folder / "paper.tex")
         return audit(document, self.evidence, self.bibliography, True, True)
 
-    def by_section(self, report: Report, problems: "list[Problem]") -> dict[str, list[str]]:
+    def by_section(self, report: Findings, problems: "list[Problem]") -> dict[str, list[str]]:
         """The faults by the section that they stand in; those without a place go to the results."""
         found: dict[str, list[str]] = {}
         items = [(item.line, f"{item.reason}: {item.text}") for one in vars(report).values() for item in one]
@@ -139,7 +139,7 @@ class Paper:
         return found
 
 
-def said(report: Report) -> list[str]:
+def said(report: Findings) -> list[str]:
     """The findings of an audit as lines for the model."""
     places: dict[str, list[str]] = {}
     for item in (item for items in vars(report).values() for item in items):

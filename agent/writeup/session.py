@@ -24,7 +24,7 @@ from agent.writeup.material import facts, fixed_part
 from agent.writeup.numbers import filled, numbers_of
 from agent.writeup.outline import is_null, sections
 from agent.writeup.paper import Paper
-from agent.writeup.review import review
+from agent.writeup.peer_review import review
 
 MENDS = 5
 

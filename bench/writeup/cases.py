@@ -12,7 +12,7 @@ from pathlib import Path
 
 from git import Repo
 
-from agent.audit import Document, Report, audit, make_document
+from agent.audit import Document, Findings, audit, make_document
 from agent.audit.bibliography import SHIPPED, Entry, read_bibliography
 from agent.audit.document import Form
 from agent.audit.evidence import Evidence
@@ -63,7 +63,7 @@ class Bench:
         self.bibliography: dict[str, Entry] = read_bibliography(SHIPPED)
         self.texts = {name: self._read(name) for name in BASES}
 
-    def audit(self, base: str, text: str) -> tuple[Document, Report]:
+    def audit(self, base: str, text: str) -> tuple[Document, Findings]:
         """Check a variant of a base."""
         form: Form = "tex" if base.endswith(".tex") else "md" if base.endswith(".md") else "txt"
         document = make_document(text, form, self.folder / base)
@@ -138,7 +138,7 @@ def _lines(name: str) -> list[dict]:
     return [json.loads(line) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
 
 
-def _said(report: Report) -> list[str]:
+def _said(report: Findings) -> list[str]:
     return [
         f"{kind}, line {item['line']}: {item['reason']}" for kind, items in report.to_json().items() for item in items
     ]

@@ -10,7 +10,7 @@ from agent.results.read import Value
 from agent.writeup.latex import Problem, read_log
 from agent.writeup.numbers import escaped, in_tex
 from agent.writeup.paper import split_title
-from agent.writeup.review import review
+from agent.writeup.peer_review import review
 from tests.agent.writeup.papers import REVIEW
 
 

@@ -41,7 +41,7 @@ class Named:
     near: tuple[str, ...] = ()
 
 
-class Workspace:
+class EditableFiles:
     """The files under a root, of which some may be edited.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.edit import apply_reply
-from agent.edit.workspace import Workspace, clean_name, glob_pattern
+from agent.edit.editable import EditableFiles, clean_name, glob_pattern
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_link_out_of_the_workspace_may_not_be_edited(tmp_path: Path) -> None:
 def test_a_link_to_a_forbidden_file_may_not_be_edited(tmp_path: Path) -> None:
     (tmp_path / "score.py").write_text("x = 1\n", encoding="utf-8")
     (tmp_path / "a.py").symlink_to("score.py")
-    workspace = Workspace(tmp_path, ["a.py"])
+    workspace = EditableFiles(tmp_path, ["a.py"])
     assert not workspace.may_edit("a.py")
-    assert Workspace(tmp_path, ["*.py"]).may_edit("a.py")
+    assert EditableFiles(tmp_path, ["*.py"]).may_edit("a.py")
 
 
 @pytest.mark.parametrize("name", ["../x.py", "/etc/passwd", "a/../../x.py", ".git/config", ".git/hooks/pre-commit"])

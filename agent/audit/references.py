@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from agent.audit.binding import BASE
-from agent.audit.document import Held
+from agent.audit.document import Reference
 from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
@@ -14,7 +14,7 @@ from agent.results.expressions import Expression, Term, parse_expression
 _JOIN = re.compile(r"(?:'s|’s)?\s*(?:\(|reaches|has|gives|gets|scores|is at|at|is|of|:|=|\s)*", re.IGNORECASE)
 
 
-def check_held(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
+def check_references(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
     """Check the references of a sentence.
 
     Args:
@@ -25,7 +25,7 @@ def check_held(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
         A fault for each that leads nowhere, cannot be computed, is a percentage of the wrong base, or stands right
         behind the name of another run or metric.
     """
-    for one in sentence.held:
+    for one in sentence.references:
         expression = _read(one, evidence)
         if isinstance(expression, Fault):
             yield expression
@@ -47,11 +47,11 @@ def check_held(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
             )
 
 
-def check_held_cell(
-    held: tuple[Held, ...], sources: list[str], metrics: list[str], evidence: Evidence
+def check_cell_references(
+    references: tuple[Reference, ...], sources: list[str], metrics: list[str], evidence: Evidence
 ) -> Iterator[Fault]:
     """Check the references of a cell against the run and the metric of its row and column."""
-    for one in held:
+    for one in references:
         expression = _read(one, evidence)
         if isinstance(expression, Fault) or not one.plain:
             continue
@@ -66,7 +66,7 @@ def check_held_cell(
             )
 
 
-def _read(one: Held, evidence: Evidence) -> Expression | Fault:
+def _read(one: Reference, evidence: Evidence) -> Expression | Fault:
     try:
         expression = parse_expression(one.expression)
         expression.value(evidence.lookup)
