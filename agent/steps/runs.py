@@ -14,10 +14,10 @@ from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
 from agent.compute.job import run_contained
 from agent.compute.local import Result, tail
-from agent.gates.after import idle_parts, objections
 from agent.report.tables import summary
 from agent.results.read import load_result
 from agent.steps.environment import environment, lab_command, progress_in
+from agent.steps.result_checks import idle_parts, objections
 
 FEEDBACK = 1500
 # A failure with fewer bytes left on the disk counts as the disk's.
