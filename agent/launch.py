@@ -127,6 +127,7 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
     Raises:
         AgentError: Something that only the user can mend.
     """
+    from agent.campaign.events import SandboxChosen, Stopped
     from agent.cli.begin import take_up
     from agent.loop import run_campaign
     from agent.models.base import BudgetExceeded
@@ -135,7 +136,7 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
     with campaign.workspace.lock():
         if arguments.resume:
             take_up(campaign, arguments)
-        campaign.record("sandbox", way=campaign.sandbox.way, said=campaign.sandbox.said)
+        campaign.record(SandboxChosen(way=campaign.sandbox.way, said=campaign.sandbox.said))
         campaign.screen.say(f"  {campaign.sandbox.said}")
         if not campaign.settings.sandbox:
             campaign.screen.complain(f"warning: {campaign.sandbox.said}")
@@ -148,7 +149,7 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
         except (AgentError, LabError, OSError) as error:
             said = _said(error, campaign)
             with suppress(AgentError):  # the disk that stopped it may have no room for this either
-                campaign.record("stopped", reason=said)
+                campaign.record(Stopped(reason=said))
             raise AgentError(f"{said} (resume with: {_resume_command(campaign)})") from error
         _show_end(campaign)
     return 0
@@ -191,7 +192,9 @@ def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, in
 
 
 def _stopped(campaign: "Campaign", reason: str, code: int) -> int:
-    campaign.record("stopped", reason=reason)
+    from agent.campaign.events import Stopped
+
+    campaign.record(Stopped(reason=reason))
     campaign.screen.complain(f"{reason}; everything so far is kept. Go on with: {_resume_command(campaign)}")
     return code
 
@@ -217,7 +220,7 @@ def _show_end(campaign: "Campaign") -> None:
     campaign.screen.table(campaign.idea.Title, columns, rows)
     if campaign.settings.model.startswith("replay:"):
         campaign.screen.say("  The replies were scripted; the numbers were measured here.")
-    figures = list((state.figures or {}).get("figures", {}))
+    figures = list(state.figures or {})
     campaign.screen.result(
         f"  report {path / 'report.html'}\n  notes {path / 'notes.txt'}\n"
         f"  figures {path / 'figures'} ({len(figures)})\n  changes git -C {path} log -p",

@@ -17,15 +17,16 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.base.guard import guarded
+from agent.campaign.events import Edited, Event, PlotEdited, Scored, Started
 from agent.campaign.folder import NOTES
 from agent.campaign.hashes import broken_seals
-from agent.campaign.ledger import ANCHOR, START
+from agent.campaign.history import sealed_folders
+from agent.campaign.ledger import ANCHOR, START, Line, read_event
+from agent.campaign.settings import Settings
 
 TOLERANCE = 1e-4
 # How long scoring one SAE again may take.
 SECONDS = 3600.0
-# What an event must have to be of use here.
-_NEEDED = {"sealed": ("folder", "files"), "scored": ("run", "sae"), "started": ("settings", "commit")}
 
 
 @dataclass
@@ -34,24 +35,23 @@ class Records:
 
     Args:
         lines: Its lines as they stand.
-        events: Kind and data of each line that can be read, in order, with its line's number from 1.
+        events: The event of each line that can be read, in order, with its line's number from 1.
         problems: What is wrong with the lines.
     """
 
     lines: list[str] = field(default_factory=list)
-    events: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[int, Event]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def sealed(self) -> dict[str, dict[str, str]]:
-        """Hashes by file, by folder; baselines that were made again replace those before."""
-        found: dict[str, dict[str, str]] = {}
-        for _, kind, data in self.events:
-            if kind == "baselines":
-                found = {name: files for name, files in found.items() if not name.startswith("run_0/")}
-            elif kind == "sealed":
-                found[data["folder"]] = data["files"]
-        return found
+        """Hashes by file, by folder."""
+        return sealed_folders(event for _, event in self.events)
+
+    @property
+    def scored(self) -> dict[str, str]:
+        """The weights that each run was scored by, by the run's folder."""
+        return {f"run_{event.run}": event.sae for _, event in self.events if isinstance(event, Scored)}
 
 
 def verify(folder: Path, rescore: bool = False) -> list[str]:
@@ -72,8 +72,7 @@ def verify(folder: Path, rescore: bool = False) -> list[str]:
         raise AgentError(f"{folder} has no ledger.jsonl: give a campaign's folder, one under runs/")
     records = read_records(ledger)
     sealed = records.sealed
-    scored = [data["run"] for _, kind, data in records.events if kind == "scored"]
-    unsealed = [f"run_{n}: scored, and no hash of it is in the ledger" for n in scored if f"run_{n}" not in sealed]
+    unsealed = [f"{name}: scored, and no hash of it is in the ledger" for name in records.scored if name not in sealed]
     said = [*records.problems, *_history(folder, records), *broken_seals(folder, sealed), *unsealed]
     said += _made_from_weights(folder, records)
     if rescore:
@@ -93,24 +92,24 @@ def read_records(ledger: Path) -> Records:
     previous, shift = START, -1
     for number, line in enumerate(records.lines, 1):
         try:
-            fields = json.loads(line)
-            place, before, kind, data = (fields[name] for name in ("n", "previous", "kind", "data"))
-            moved = place - number
-            if missing := [name for name in _NEEDED.get(kind, ()) if name not in data]:
-                raise KeyError(*missing)
-        except (ValueError, KeyError, TypeError):
+            read = Line.parse(line)
+            moved = read.number - number
+        except (ValueError, TypeError):
             records.problems.append(f"ledger.jsonl, line {number}: damaged")
             previous = ""
             continue
-        if previous and before != previous:
+        if previous and read.previous != previous:
             records.problems.append(
                 f"ledger.jsonl, line {number}: out of its chain, a line before it was changed or lost"
             )
         elif moved != shift:
-            records.problems.append(f"ledger.jsonl, line {number}: it says it is line {place + 1}")
+            records.problems.append(f"ledger.jsonl, line {number}: it says it is line {read.number + 1}")
         shift = moved
         previous = sha256(line)
-        records.events.append((number, kind, data))
+        try:
+            records.events.append((number, read_event(read.kind, read.data)))
+        except AgentError:
+            records.problems.append(f"ledger.jsonl, line {number}: no event as this version of the program writes them")
     if torn:
         records.problems.append("ledger.jsonl: the last line is torn, as by a crash while it was written")
     if not records.lines:
@@ -132,15 +131,15 @@ def _history(folder: Path, records: Records) -> list[str]:
     commits = [part.strip().partition("\0") for part in log.split("\x01") if part.strip()]
     places = {commit: place for place, (commit, _, _) in enumerate(commits)}
     said, last = [f"{name}: differs from its last commit" for name in changed], -1
-    for number, kind, data in records.events:
-        commit = data.get("commit") if kind in ("started", "edited", "plot_edited") else None
-        if commit is None:
+    for number, event in records.events:
+        if not isinstance(event, Started | Edited | PlotEdited):
             continue
-        if commit not in places:
-            said.append(f"git: commit {commit[:8]} of ledger line {number} ({kind}) is not in the history of HEAD")
-        elif places[commit] < last:
-            said.append(f"git: commit {commit[:8]} of ledger line {number} ({kind}) comes before the one it follows")
-        last = max(last, places.get(commit, -1))
+        named = f"git: commit {event.commit[:8]} of ledger line {number} ({event.kind})"
+        if event.commit not in places:
+            said.append(f"{named} is not in the history of HEAD")
+        elif places[event.commit] < last:
+            said.append(f"{named} comes before the one it follows")
+        last = max(last, places.get(event.commit, -1))
     for commit, _, message in commits:
         # Other commits carry words of the model.
         for found in ANCHOR.finditer(message) if message.startswith(NOTES) else ():
@@ -159,8 +158,7 @@ def _made_from_weights(folder: Path, records: Records) -> list[str]:
     from lab import artifact
     from lab.errors import LabError
 
-    scored = {f"run_{data['run']}": data["sae"] for _, kind, data in records.events if kind == "scored"}
-    said = []
+    said, scored = [], records.scored
     for name, files in records.sealed.items():
         place = folder / name
         # A grid's scores come without weights, and what is missing was said.
@@ -198,9 +196,10 @@ def _rescored(folder: Path, records: Records) -> list[str]:
     from agent.steps.environment import lab_command
     from lab.cache import root
 
-    started: dict[str, Any] = next((data for _, kind, data in records.events if kind == "started"), {"settings": {}})
-    sandbox = choose_sandbox(started["settings"].get("sandbox", True))
-    profile = Path(started["settings"].get("profile", ""))
+    started = (event.settings for _, event in records.events if isinstance(event, Started))
+    settings = next(started, Settings())
+    sandbox = choose_sandbox(settings.sandbox)
+    profile = Path(settings.profile)
     readable = [profile] if profile.is_file() else []
     names = [name for name in records.sealed if (folder / name / "sae").is_dir()]
     said: list[str] = []
@@ -211,9 +210,9 @@ def _rescored(folder: Path, records: Records) -> list[str]:
         for name, copy in copies.items():
             old = _entries(folder / name / "results.json")
             arguments = [str(copy), "--evals", ",".join(old)]
-            for option in ("profile", "device"):
-                if value := started["settings"].get(option):
-                    arguments += [f"--{option}", value]
+            arguments += ["--profile", settings.profile]
+            if settings.device:
+                arguments += ["--device", settings.device]
             env = child_environment({"SAE_LAB_CACHE": str(root()), "OMP_WAIT_POLICY": "PASSIVE"})
             log = Path(scratch) / f"{copy.name}.log"
             result = contain(

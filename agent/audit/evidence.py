@@ -270,8 +270,8 @@ def _facts(run: "Run") -> set[float]:
     found = {float(len(run.attempts)), float(len(run.refused))}
     for attempt in run.attempts:
         for event in (attempt.ran, attempt.failure, attempt.score):
-            if event and isinstance(event.get("seconds"), int | float):
-                found.add(float(event["seconds"]))
+            if event:
+                found.add(event.seconds)
     return found
 
 
@@ -297,9 +297,9 @@ def _quoted(record: "Record") -> Iterator[str]:
             # As the notes give them now, and as they did once.
             yield from (_said(line, form) for line in attempt.predictions for form in ("{:g}".format, shown))
             if attempt.failure:
-                yield str(attempt.failure["reason"])
-                yield str(attempt.failure["output"])
-    yield from (state.figures or {}).get("figures", {}).values()
+                yield attempt.failure.reason
+                yield attempt.failure.output
+    yield from (state.figures or {}).values()
     # What the loop computes for its notes from results of other seeds and of the lab's grid.
     yield from confirmation_text(record)
     yield chance_text(record)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.base.screen import Screen
-from agent.campaign.ledger import Event
+from agent.campaign.ledger import AnyEvent
 from agent.campaign.record import TRANSCRIPT, Record
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
@@ -81,11 +81,10 @@ class Campaign(Record):
         transcripts = [Transcript(folder / TRANSCRIPT) for folder in sorted(folders)]
         return Purse(Budget(settings.budget_usd, settings.budget_tokens), transcripts)
 
-    def record(self, kind: str, /, **data: Any) -> Event:
+    def record(self, event: AnyEvent) -> None:
         """Write an event to the ledger and tell the screen."""
-        event = self.workspace.ledger.append(kind, **data)
-        self.screen.event(kind, data)
-        return event
+        self.workspace.ledger.append(event)
+        self.screen.event(event.kind, event.facts())
 
     def waiting(self, what: str) -> Callable[[], None]:
         """Make a function to be called while another campaign makes something that both need; it says so once.

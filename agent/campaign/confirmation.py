@@ -1,7 +1,8 @@
 """The progress of the confirmation of the best run, as the ledger tells it."""
 
 from dataclasses import dataclass, field
-from typing import Any
+
+from agent.campaign.events import Confirmed, ConfirmTrained
 
 
 @dataclass
@@ -22,23 +23,9 @@ class Confirmation:
     against: str
     seeds: list[int]
     reason: str
-    trained: dict[int, dict[str, Any]] = field(default_factory=dict)
+    trained: dict[int, ConfirmTrained] = field(default_factory=dict)
     baseline: str = ""
-    result: dict[str, Any] | None = None
-
-    @classmethod
-    def chosen(cls, data: dict[str, Any]) -> "Confirmation":
-        """As the event `confirming` says it."""
-        return cls(data["run"], data["against"], list(data["seeds"]), data["reason"])
-
-    def take(self, data: dict[str, Any]) -> None:
-        """Go on by one event: a seed was trained, the baseline was made, or all was scored."""
-        if "seed" in data:
-            self.trained[data["seed"]] = data
-        elif "baseline" in data:
-            self.baseline = data["baseline"]
-        else:
-            self.result = data
+    result: Confirmed | None = None
 
     @property
     def missing(self) -> list[int]:
@@ -46,9 +33,9 @@ class Confirmation:
         return [seed for seed in self.seeds if seed not in self.trained]
 
     @property
-    def failed(self) -> list[dict[str, Any]]:
+    def failed(self) -> list[ConfirmTrained]:
         """The seeds that could not be trained, and why."""
-        return [data for data in self.trained.values() if data["failure"]]
+        return [event for event in self.trained.values() if event.failure]
 
     @property
     def closed(self) -> bool:
@@ -58,4 +45,4 @@ class Confirmation:
     @property
     def scored(self) -> bool:
         """Tell whether there are confirmed figures."""
-        return self.result is not None and not self.result["failure"]
+        return self.result is not None and not self.result.failure

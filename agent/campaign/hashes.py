@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.base.files import remove_unfinished
+from agent.campaign.events import Sealed
 
 if TYPE_CHECKING:
     from agent.campaign.campaign import Campaign
@@ -23,7 +24,7 @@ def seal_results(campaign: "Campaign") -> None:
         name = folder.relative_to(campaign.workspace.path).as_posix()
         if name not in sealed:
             remove_unfinished(folder)
-            campaign.record("sealed", folder=name, files=hashes(folder))
+            campaign.record(Sealed(folder=name, files=hashes(folder)))
 
 
 def scored_folders(workspace: Path) -> list[Path]:

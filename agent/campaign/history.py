@@ -1,22 +1,55 @@
 """The ledger read: what each kind of event changes in the state of a campaign."""
 
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import Iterable, Sequence
+from functools import singledispatch
 
 from agent.base.errors import AgentError
 from agent.campaign.confirmation import Confirmation
-from agent.campaign.ledger import Event
-from agent.campaign.settings import Settings
+from agent.campaign.events import (
+    BaselinesMade,
+    BaselineTrained,
+    Completed,
+    ConfirmBaseline,
+    Confirmed,
+    Confirming,
+    ConfirmTrained,
+    Edited,
+    Ended,
+    Event,
+    FailureEvent,
+    GivenUp,
+    Lost,
+    Matched,
+    PlotEdited,
+    PlotFailed,
+    Plotted,
+    Ran,
+    Refused,
+    Requeued,
+    Resumed,
+    RunEvent,
+    SandboxChosen,
+    Scored,
+    Sealed,
+    SettingsChanged,
+    Smoked,
+    Stale,
+    Started,
+    Stopped,
+    Submitted,
+)
+from agent.campaign.ledger import other_version
 from agent.campaign.state import Attempt, Refusal, Run, State
-from agent.results.predictions import Prediction
+
+# Events after which a step may still be under way, and with it the jobs that were submitted for it.
+_WITHIN_STEPS = (Submitted, Requeued, Sealed, SettingsChanged, Stopped, Resumed, SandboxChosen)
 
 
-def read_state(events: list[Event]) -> State:
+def read_state(events: Sequence[Event]) -> State:
     """Compute where a campaign stands.
 
     Args:
-        events: The ledger's events, the first of which is `started`.
+        events: The ledger's events, the first of which is `Started`.
 
     Returns:
         The state.
@@ -26,17 +59,220 @@ def read_state(events: list[Event]) -> State:
     """
     if not events:
         raise AgentError("the ledger is empty, so there is nothing to go on with; start the idea anew")
-    first = events[0].data
-    try:
-        state = State(Settings.model_validate(first["settings"]), first["idea"], first["commit"])
-        for event in events[1:]:
-            _APPLY[event.kind](state, event.data)
-            if event.kind not in _WITHIN_STEPS:
-                state.jobs = {}
-    except (ValidationError, KeyError, TypeError) as error:
-        what = " ".join(str(error).split())[:120]
-        raise AgentError(f"the ledger is of another version of this program ({what}); start the idea anew") from error
+    first = events[0]
+    if not isinstance(first, Started):
+        raise other_version(f"it begins with {first.kind}")
+    state = State(first.settings, first.idea, first.commit, sealed=sealed_folders(events))
+    for event in events[1:]:
+        try:
+            apply(event, state)
+        except LookupError as error:
+            raise other_version(f"{event.kind}: {error}") from error
+        if not isinstance(event, _WITHIN_STEPS):
+            state.jobs = {}
     return state
+
+
+def sealed_folders(events: Iterable[Event]) -> dict[str, dict[str, str]]:
+    """The hashes that hold, by file, by folder: baselines that were made again replace those before.
+
+    Args:
+        events: Those of a ledger; some may be missing.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for event in events:
+        if isinstance(event, BaselinesMade):
+            found = {name: files for name, files in found.items() if not name.startswith("run_0/")}
+        elif isinstance(event, Sealed):
+            found[event.folder] = event.files
+    return found
+
+
+@singledispatch
+def apply(event: Event, state: State) -> None:
+    """Change the state as an event tells; there is a function for every class of event.
+
+    Args:
+        event: What happened.
+        state: As it was before.
+    """
+    raise LookupError("nothing is known of it here")
+
+
+@apply.register
+def _settings(event: SettingsChanged, state: State) -> None:
+    state.settings = event.settings
+
+
+@apply.register
+def _baseline_trained(event: BaselineTrained, state: State) -> None:
+    state.making.setdefault(event.key, {})[event.seed] = event.files
+
+
+@apply.register
+def _baselines(event: BaselinesMade, state: State) -> None:
+    state.eras.append(event)
+    state.stale, state.changed = False, ()
+
+
+@apply.register
+def _stale(event: Stale, state: State) -> None:
+    state.stale = not event.accepted
+    state.changed = tuple(event.changes) if event.accepted else ()
+    if state.open_run and state.open_run.last and state.stale:
+        # Trained under the old conditions and not yet scored: it is trained again under the new ones.
+        state.open_run.last.ran = None
+    if state.confirmation and not state.confirmation.closed:
+        state.confirmation = None
+
+
+@apply.register
+def _refused(event: Refused, state: State) -> None:
+    refusal = Refusal(event.fault, event.feedback, event.held, event.reply, event.said)
+    state.calls = event.call
+    if event.run is None:
+        state.plot_refusals.append(refusal)
+        return
+    run = _run(state, event.run)
+    run.refusals.append(refusal)
+    run.refused.append(refusal)
+
+
+@apply.register
+def _edited(event: Edited, state: State) -> None:
+    state.calls = event.call
+    run = _run(state, event.run)
+    run.refusals = []
+    # A campaign that was closed goes on: it has to be closed anew.
+    state.confirmation, state.figures, state.plot_edited, state.completed = None, None, "", False
+    run.attempts.append(
+        Attempt(
+            len(run.attempts) + 1,
+            event.commit,
+            event.parent,
+            event.code,
+            event.change,
+            event.prediction,
+            event.predictions,
+            event.remarks,
+        )
+    )
+    _analyse(state, event.run - 1, event.analysis)
+
+
+@apply.register
+def _smoked(event: Smoked, state: State) -> None:
+    _last(state, event).smoke = event
+
+
+@apply.register
+def _failed(event: FailureEvent, state: State) -> None:
+    _last(state, event).failure = event
+
+
+@apply.register
+def _ran(event: Ran, state: State) -> None:
+    _last(state, event).ran = event
+
+
+@apply.register
+def _lost(event: Lost, state: State) -> None:
+    _last(state, event).ran = None
+
+
+@apply.register
+def _scored(event: Scored, state: State) -> None:
+    last = _last(state, event)
+    last.score, last.era, last.changed = event, len(state.eras) - 1, state.changed
+
+
+@apply.register
+def _matched(event: Matched, state: State) -> None:
+    _last(state, event).matched = event
+
+
+@apply.register
+def _confirming(event: Confirming, state: State) -> None:
+    state.confirmation = Confirmation(event.run, event.against, event.seeds, event.reason)
+
+
+@apply.register
+def _confirm_trained(event: ConfirmTrained, state: State) -> None:
+    _confirmation(state).trained[event.seed] = event
+
+
+@apply.register
+def _confirm_baseline(event: ConfirmBaseline, state: State) -> None:
+    _confirmation(state).baseline = event.baseline
+
+
+@apply.register
+def _confirmed(event: Confirmed, state: State) -> None:
+    _confirmation(state).result = event
+
+
+@apply.register
+def _given_up(event: GivenUp, state: State) -> None:
+    _run(state, event.run).given_up = event.reason
+
+
+@apply.register
+def _ended(event: Ended, state: State) -> None:
+    state.calls = event.call
+    state.ended = event.reason
+    if state.runs:
+        _analyse(state, len(state.runs), event.analysis)
+    if run := state.open_run:
+        # Else the model would be asked about it again, for ever.
+        run.given_up = event.reason
+
+
+@apply.register
+def _plot_edited(event: PlotEdited, state: State) -> None:
+    state.calls = event.call
+    state.plot_edited = state.plots = event.commit
+    state.plot_refusals = []
+    if event.analysis:
+        state.closing, state.closing_set = event.analysis, len(state.eras) - 1
+
+
+@apply.register
+def _plot_failed(event: PlotFailed, state: State) -> None:
+    state.plot_failures.append(event)
+    state.plot_edited = ""
+
+
+@apply.register
+def _plotted(event: Plotted, state: State) -> None:
+    state.figures = event.figures
+
+
+@apply.register
+def _completed(event: Completed, state: State) -> None:
+    state.completed = True
+
+
+@apply.register
+def _submitted(event: Submitted, state: State) -> None:
+    state.jobs[event.label] = event
+
+
+@apply.register
+def _requeued(event: Requeued, state: State) -> None:
+    state.jobs.pop(event.label, None)
+
+
+@apply.register(Sealed)  # see `sealed_folders`
+@apply.register(Stopped)
+@apply.register(Resumed)
+@apply.register(SandboxChosen)
+def _told(event: Event, state: State) -> None:
+    """Nothing of the state changes."""
+
+
+@apply.register
+def _started(event: Started, state: State) -> None:
+    raise LookupError("a campaign starts once")
 
 
 def _run(state: State, number: int) -> Run:
@@ -45,187 +281,17 @@ def _run(state: State, number: int) -> Run:
     return state.runs[number - 1]
 
 
-def _last(state: State, data: dict[str, Any]) -> Attempt:
-    return state.runs[data["run"] - 1].attempts[-1]
+def _last(state: State, event: RunEvent) -> Attempt:
+    return state.runs[event.run - 1].attempts[-1]
 
 
-def _on_settings(state: State, data: dict[str, Any]) -> None:
-    state.settings = Settings.model_validate(data["settings"])
-
-
-def _on_baselines(state: State, data: dict[str, Any]) -> None:
-    if "conditions" not in data:  # an older version's, whose baselines can't be told to be fresh
-        raise KeyError("baselines without conditions")
-    state.eras.append(data)
-    state.stale, state.changed = False, ()
-    state.sealed = {name: files for name, files in state.sealed.items() if not name.startswith("run_0/")}
-
-
-def _on_baseline_trained(state: State, data: dict[str, Any]) -> None:
-    state.making.setdefault(data["key"], {})[data["seed"]] = data["files"]
-
-
-def _on_stale(state: State, data: dict[str, Any]) -> None:
-    state.stale = not data["accepted"]
-    state.changed = tuple(data["changes"]) if data["accepted"] else ()
-    if state.open_run and state.open_run.last and state.stale:
-        # Trained under the old conditions and not yet scored: it is trained again under the new ones.
-        state.open_run.last.ran = None
-    if state.confirmation and not state.confirmation.closed:
-        state.confirmation = None
-
-
-def _on_refused(state: State, data: dict[str, Any]) -> None:
-    refusal = Refusal(**{key: data[key] for key in ("kind", "feedback", "held", "reply", "said")})
-    state.calls = data["call"]
-    if data["run"] is None:
-        state.plot_refusals.append(refusal)
-        return
-    run = _run(state, data["run"])
-    run.refusals.append(refusal)
-    run.refused.append(refusal)
-
-
-def _on_edited(state: State, data: dict[str, Any]) -> None:
-    state.calls = data["call"]
-    run = _run(state, data["run"])
-    run.refusals = []
-    predictions = [Prediction(**line) for line in data["predictions"]]
-    kept = {key: data[key] for key in ("commit", "parent", "code", "change", "prediction")}
-    # A campaign that was closed goes on: it has to be closed anew.
-    state.confirmation, state.figures, state.plot_edited, state.completed = None, None, "", False
-    number, remarks = len(run.attempts) + 1, data.get("remarks", "")
-    run.attempts.append(Attempt(number, predictions=predictions, remarks=remarks, **kept))
-    _analyse(state, data["run"] - 1, data["analysis"])
-
-
-def _on_smoked(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).smoke = data
-
-
-def _on_smoke_failed(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).failure = {**data, "smoke": True}
-
-
-def _on_ran(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).ran = data
-
-
-def _on_lost(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).ran = None
-
-
-def _on_failed(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).failure = data
-
-
-def _on_scored(state: State, data: dict[str, Any]) -> None:
-    last = _last(state, data)
-    last.score, last.era, last.changed = data, len(state.eras) - 1, state.changed
-
-
-def _on_matched(state: State, data: dict[str, Any]) -> None:
-    _last(state, data).matched = data
-
-
-def _on_confirming(state: State, data: dict[str, Any]) -> None:
-    state.confirmation = Confirmation.chosen(data)
-
-
-def _on_confirm(state: State, data: dict[str, Any]) -> None:
-    assert state.confirmation is not None
-    state.confirmation.take(data)
-
-
-def _on_given_up(state: State, data: dict[str, Any]) -> None:
-    _run(state, data["run"]).given_up = data["reason"]
-
-
-def _on_ended(state: State, data: dict[str, Any]) -> None:
-    state.calls = data["call"]
-    state.ended = data["reason"]
-    if state.runs:
-        _analyse(state, len(state.runs), data["analysis"])
-    if run := state.open_run:
-        # Else the model would be asked about it again, for ever.
-        run.given_up = data["reason"]
-
-
-def _on_plot_edited(state: State, data: dict[str, Any]) -> None:
-    state.calls = data["call"]
-    state.plot_edited = state.plots = data["commit"]
-    state.plot_refusals = []
-    if data["analysis"]:
-        state.closing, state.closing_set = data["analysis"], len(state.eras) - 1
-
-
-def _on_plot_failed(state: State, data: dict[str, Any]) -> None:
-    state.plot_failures.append(data)
-    state.plot_edited = ""
-
-
-def _on_plotted(state: State, data: dict[str, Any]) -> None:
-    state.figures = data
-
-
-def _on_completed(state: State, data: dict[str, Any]) -> None:
-    state.completed = True
-
-
-def _on_sealed(state: State, data: dict[str, Any]) -> None:
-    state.sealed[data["folder"]] = data["files"]
-
-
-def _on_submitted(state: State, data: dict[str, Any]) -> None:
-    state.jobs[data["label"]] = data
-
-
-def _on_requeued(state: State, data: dict[str, Any]) -> None:
-    state.jobs.pop(data["label"], None)
-
-
-def _ignored(state: State, data: dict[str, Any]) -> None:
-    """Events that tell of a campaign and change nothing in it."""
+def _confirmation(state: State) -> Confirmation:
+    if state.confirmation is None:
+        raise LookupError("no run was chosen")
+    return state.confirmation
 
 
 def _analyse(state: State, number: int, text: str) -> None:
     if text and 1 <= number <= len(state.runs):
         run = state.runs[number - 1]
         run.analysis = f"{run.analysis}\n\n{text}".strip()
-
-
-# Events after which a step may still be under way, and with it the jobs that were submitted for it.
-_WITHIN_STEPS = ("submitted", "requeued", "sealed", "settings", "stopped", "resumed", "sandbox", "note")
-
-_APPLY = {
-    "settings": _on_settings,
-    "baseline_trained": _on_baseline_trained,
-    "baselines": _on_baselines,
-    "refused": _on_refused,
-    "edited": _on_edited,
-    "smoked": _on_smoked,
-    "smoke_failed": _on_smoke_failed,
-    "ran": _on_ran,
-    "lost": _on_lost,
-    "failed": _on_failed,
-    "scored": _on_scored,
-    "matched": _on_matched,
-    "stale": _on_stale,
-    "confirming": _on_confirming,
-    "confirm_trained": _on_confirm,
-    "confirm_baseline": _on_confirm,
-    "confirmed": _on_confirm,
-    "given_up": _on_given_up,
-    "ended": _on_ended,
-    "plot_edited": _on_plot_edited,
-    "plot_failed": _on_plot_failed,
-    "plotted": _on_plotted,
-    "completed": _on_completed,
-    "sealed": _on_sealed,
-    "submitted": _on_submitted,
-    "requeued": _on_requeued,
-    "stopped": _ignored,
-    "resumed": _ignored,
-    "sandbox": _ignored,
-    "note": _ignored,
-}

@@ -11,7 +11,7 @@ from agent.base.errors import AgentError
 from agent.campaign.confirmation import Confirmation
 from agent.campaign.folder import EXPERIMENT, Folder
 from agent.campaign.history import read_state
-from agent.campaign.ledger import Event
+from agent.campaign.ledger import AnyEvent
 from agent.campaign.settings import Settings
 from agent.campaign.state import Attempt, Run, State
 from agent.gates.canonical import code_key
@@ -53,7 +53,7 @@ class Record:
         return Record(Folder(path))
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[AnyEvent]:
         """All events so far, oldest first."""
         return self.folder.ledger.events
 

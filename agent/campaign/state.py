@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agent.campaign.confirmation import Confirmation
+from agent.campaign.events import (
+    BaselinesMade,
+    FailureEvent,
+    Matched,
+    PlotFailed,
+    Ran,
+    Scored,
+    Smoked,
+    SmokeFailed,
+    Submitted,
+)
 from agent.campaign.settings import Settings
 from agent.results.predictions import Prediction
 
@@ -44,11 +55,11 @@ class Attempt:
     prediction: str
     predictions: list[Prediction]
     remarks: str = ""
-    smoke: dict[str, Any] | None = None
-    ran: dict[str, Any] | None = None
-    failure: dict[str, Any] | None = None
-    score: dict[str, Any] | None = None
-    matched: dict[str, Any] | None = None
+    smoke: Smoked | None = None
+    ran: Ran | None = None
+    failure: FailureEvent | None = None
+    score: Scored | None = None
+    matched: Matched | None = None
     era: int = 0
     changed: tuple[str, ...] = ()
 
@@ -77,7 +88,7 @@ class Run:
     @property
     def smoke_failures(self) -> int:
         """The number of attempts that ended in their smoke run."""
-        return sum(bool(attempt.failure and attempt.failure.get("smoke")) for attempt in self.attempts)
+        return sum(isinstance(attempt.failure, SmokeFailed) for attempt in self.attempts)
 
     @property
     def started(self) -> int:
@@ -106,7 +117,7 @@ class State:
     settings: Settings
     idea: str
     template: str
-    eras: list[dict[str, Any]] = field(default_factory=list)
+    eras: list[BaselinesMade] = field(default_factory=list)
     making: dict[str, dict[int, dict[str, str]]] = field(default_factory=dict)
     stale: bool = False
     changed: tuple[str, ...] = ()
@@ -118,15 +129,15 @@ class State:
     plot_edited: str = ""
     plots: str = ""
     plot_refusals: list[Refusal] = field(default_factory=list)
-    plot_failures: list[dict[str, Any]] = field(default_factory=list)
-    figures: dict[str, Any] | None = None
+    plot_failures: list[PlotFailed] = field(default_factory=list)
+    figures: dict[str, str] | None = None
     sealed: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: int = 0
     completed: bool = False
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, Submitted] = field(default_factory=dict)
 
     @property
-    def baselines(self) -> dict[str, Any] | None:
+    def baselines(self) -> BaselinesMade | None:
         """The event of the newest baselines; None where there are none, or they have to be made again."""
         return self.eras[-1] if self.eras and not self.stale else None
 
@@ -134,7 +145,7 @@ class State:
     def unmatched(self) -> Run | None:
         """The newest run, where it waits for a baseline at its L0."""
         last = self.runs[-1].last if self.runs else None
-        waits = last and last.score and last.score.get("match") and not last.matched
+        waits = last and last.score and last.score.match and not last.matched
         return self.runs[-1] if waits and self.settings.matched else None
 
     @property
@@ -214,10 +225,10 @@ def attempts_exhausted(run: Run, settings: Settings) -> str:
     failure = run.last.failure if run.last else None
     if failure is None:
         return ""
-    if failure.get("smoke"):
+    if isinstance(failure, SmokeFailed):
         count = run.smoke_failures
-        return f"{count} smoke runs failed, last: {failure['reason']}" if count >= settings.smoke_tries else ""
-    return f"failed {run.started} times, last: {failure['reason']}" if run.started >= settings.attempts else ""
+        return f"{count} smoke runs failed, last: {failure.reason}" if count >= settings.smoke_tries else ""
+    return f"failed {run.started} times, last: {failure.reason}" if run.started >= settings.attempts else ""
 
 
 def exhausted(refusals: list[Refusal], settings: Settings) -> str:

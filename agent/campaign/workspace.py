@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from agent.base.errors import AgentError
 from agent.base.files import flush_folder, write_atomically
+from agent.campaign.events import Started
 from agent.campaign.folder import EDITABLE, EXPERIMENT, NOTES, Folder, told
 from agent.campaign.ledger import Ledger
+from agent.campaign.settings import Settings
 from agent.idea import Idea
 
 if TYPE_CHECKING:
@@ -37,9 +39,7 @@ class Workspace(Folder):
     """A campaign's folder and the hands that change it; see `Folder`."""
 
     @classmethod
-    def create(
-        cls, idea: Idea, settings: dict[str, object], runs: Path = RUNS, template: Path = TEMPLATE
-    ) -> "Workspace":
+    def create(cls, idea: Idea, settings: Settings, runs: Path = RUNS, template: Path = TEMPLATE) -> "Workspace":
         """Make the folder of a new campaign; nothing is left behind when a step fails.
 
         Args:
@@ -73,12 +73,12 @@ class Workspace(Folder):
             shutil.rmtree(half_made, ignore_errors=True)
 
     @classmethod
-    def _fill(cls, half_made: Path, idea: Idea, settings: dict[str, object], runs: Path, template: Path) -> "Workspace":
+    def _fill(cls, half_made: Path, idea: Idea, settings: Settings, runs: Path, template: Path) -> "Workspace":
         shutil.copytree(template, half_made, dirs_exist_ok=True, ignore=LEFT_BEHIND)
         write_atomically(half_made / "idea.json", idea.model_dump_json(indent=2) + "\n")
         write_atomically(half_made / ".gitignore", IGNORED)
         commit = _first_commit(half_made, idea)
-        Ledger(half_made / "ledger.jsonl").append("started", idea=idea.Name, commit=commit, settings=settings)
+        Ledger(half_made / "ledger.jsonl").append(Started(idea=idea.Name, commit=commit, settings=settings))
         half_made.chmod(0o755)
         path = _take_free_name(half_made, runs, idea.Name)
         flush_folder(runs)

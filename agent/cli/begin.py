@@ -9,6 +9,7 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.screen import Screen, duration
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Resumed, SettingsChanged
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.compute.executor import executor_of
@@ -97,7 +98,7 @@ def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> li
     made: list[Campaign] = []
     try:
         for one, screen in zip(ready, screens, strict=True):
-            workspace = Workspace.create(one.idea, one.settings.model_dump(mode="json"), runs)
+            workspace = Workspace.create(one.idea, one.settings, runs)
             made.append(Campaign(workspace, screen, ROOT))
             screen.say(f"[bold]{one.idea.Title}[/bold]")
             screen.say(f"  {one.said}")
@@ -105,7 +106,8 @@ def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> li
             _show_plan(screen, one.profile, one.settings)
         names = [campaign.workspace.path.name for campaign in made]
         for campaign in made if len(made) > 1 else []:
-            campaign.record("settings", settings={**campaign.settings.model_dump(mode="json"), "together": names})
+            shared = campaign.settings.model_copy(update={"together": tuple(names)})
+            campaign.record(SettingsChanged(settings=shared))
     except (AgentError, KeyboardInterrupt):
         for campaign in made:
             campaign.workspace.delete()
@@ -144,8 +146,8 @@ def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
     if settings != before:
         if settings.executor != before.executor:
             executor_of(before).forget(campaign)
-        campaign.record("settings", settings=settings.model_dump(mode="json"))
-    campaign.record("resumed")
+        campaign.record(SettingsChanged(settings=settings))
+    campaign.record(Resumed())
     campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
 
 

@@ -15,7 +15,8 @@ def confirmation_text(record: Record) -> list[str]:
     about = f"run_{plan.run} had {plan.reason}. It was trained again with seeds {', '.join(map(str, plan.seeds))}"
     found = record.confirmed()
     if found is None:
-        return [f"{about}, which did not come to an end: {(plan.result or {})['failure']}. It is not confirmed."]
+        failure = plan.result.failure if plan.result else ""
+        return [f"{about}, which did not come to an end: {failure}. It is not confirmed."]
     chosen = record.verdict(record.state.runs[plan.run - 1])
     row = found.row(record.goal)
     verdict = row.verdict if row else "not scored"

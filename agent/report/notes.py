@@ -5,6 +5,7 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.texts import render
+from agent.campaign.events import Confirming, Refused, RunEvent, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.record import Record
 from agent.campaign.state import Run
@@ -40,7 +41,7 @@ def notes_text(record: Record) -> str:
         ended=ending(record),
         chance=chance_text(record),
         closing=told(record, state.closing, state.closing_set),
-        figures=(state.figures or {}).get("figures", {}),
+        figures=state.figures or {},
     )
 
 
@@ -59,14 +60,15 @@ def check_notes(record: Record) -> None:
     text = record.folder.read(NAME)
     flat = " ".join(text.split())
     missing = []
-    for number in sorted({event.data["run"] for event in events if event.data.get("run")}):
+    about = (event.run for event in events if isinstance(event, RunEvent | Refused | Confirming))
+    for number in sorted({number for number in about if number is not None}):
         if not re.search(rf"^## Run {number}: .", text, re.MULTILINE):
             missing.append(f"run_{number}")
         elif not re.search(rf"^run_{number} ", text, re.MULTILINE):
             missing.append(f"run_{number} in the table of all runs")
     for run in record.state.runs:
         for attempt in run.attempts:
-            reason = " ".join(str((attempt.failure or {}).get("reason", "")).split())
+            reason = " ".join(attempt.failure.reason.split()) if attempt.failure else ""
             if reason not in flat:
                 missing.append(f"run_{run.number}, attempt {attempt.number}: {reason}")
     plan = record.state.confirmation
@@ -144,7 +146,7 @@ def _against(comparison: Comparison) -> str:
 
 def _status(run: Run) -> str:
     if run.status == "scored" and run.last and run.last.ran and run.last.score:
-        return f"scored; training {run.last.ran['seconds']:.0f} s, scoring {run.last.score['seconds']:.0f} s"
+        return f"scored; training {run.last.ran.seconds:.0f} s, scoring {run.last.score.seconds:.0f} s"
     return f"{run.status}; {run.given_up}" if run.given_up else run.status
 
 
@@ -189,19 +191,19 @@ def _troubles(run: Run) -> list[str]:
     lines = [f"a reply was refused ({refusal.kind}): {_first_line(refusal.feedback)}" for refusal in run.refused]
     for attempt in run.attempts:
         if attempt.failure:
-            if attempt.failure.get("smoke"):
-                said = "; ".join(line.removeprefix("- ") for line in attempt.failure["output"].splitlines()[-3:])
-                kept = f"{attempt.failure['kept']}/log.txt"
-                told = f"{attempt.failure['reason']}: {said[:300]}"
+            if isinstance(attempt.failure, SmokeFailed):
+                said = "; ".join(line.removeprefix("- ") for line in attempt.failure.output.splitlines()[-3:])
+                kept = f"{attempt.failure.kept}/log.txt"
+                told = f"{attempt.failure.reason}: {said[:300]}"
                 lines.append(f"attempt {attempt.number} ({attempt.change}) was not started: {told} ({kept})")
                 continue
-            last = _last_line(attempt.failure["output"])
-            kept = f"{attempt.failure['kept']}/log.txt"
+            last = _last_line(attempt.failure.output)
+            kept = f"{attempt.failure.kept}/log.txt"
             lines.append(
-                f"attempt {attempt.number} ({attempt.change}) failed: {attempt.failure['reason']}; {last} ({kept})"
+                f"attempt {attempt.number} ({attempt.change}) failed: {attempt.failure.reason}; {last} ({kept})"
             )
-        if attempt.ran and attempt.ran.get("idle"):
-            lines.append(f"changed code that never ran: {'; '.join(attempt.ran['idle'])}")
+        if attempt.ran and attempt.ran.idle:
+            lines.append(f"changed code that never ran: {'; '.join(attempt.ran.idle)}")
     return lines
 
 
@@ -210,7 +212,7 @@ def _log(run: Run) -> list[str]:
     failures = [attempt.failure for attempt in run.attempts if attempt.failure]
     if run.status != "failed" or not failures:
         return []
-    return str(failures[-1]["output"]).strip().splitlines()[-LOG_LINES:]
+    return failures[-1].output.strip().splitlines()[-LOG_LINES:]
 
 
 def _overview(record: Record) -> list[list[str]]:

@@ -82,10 +82,10 @@ def run_table(record: Record, runs: list[Run], attempts: bool = False) -> tuple[
     for run in runs:
         name, change = f"run_{run.number}", run.last.change if run.last else ""
         if attempts:
-            failed = [attempt for attempt in run.attempts if attempt.failure]
             rows += [
-                [f"{name}, attempt {attempt.number}", *blank, f"failed: {(attempt.failure or {})['reason']}"]
-                for attempt in failed
+                [f"{name}, attempt {attempt.number}", *blank, f"failed: {attempt.failure.reason}"]
+                for attempt in run.attempts
+                if attempt.failure
             ]
         if run.status == "scored":
             comparison = record.verdict(run)
@@ -109,7 +109,7 @@ def detail(record: Record, run: Run) -> str:
     base = comparison.baseline.name
     lines = [f"run_{run.number}: {run.last.change}"]
     if run.last.ran:
-        lines.append(f"Training took {run.last.ran['seconds']:.0f} s.")
+        lines.append(f"Training took {run.last.ran.seconds:.0f} s.")
     if comparison.confounds:
         lines.append(f"Confounds: {'; '.join(map(str, comparison.confounds))}")
     lines += [f"Predicted {line}" for line in outcomes(run, comparison)]

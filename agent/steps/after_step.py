@@ -2,13 +2,13 @@
 
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import BaselinesMade, Confirmed, Confirming, Event, Failed, GivenUp, Matched, Plotted, Scored
 from agent.campaign.hashes import seal_results
-from agent.campaign.ledger import Event
 from agent.campaign.state import attempts_exhausted
 from agent.report.notes import NAME, check_notes, notes_text
 from agent.report.review import write_report
 
-_NEWS = ("baselines", "scored", "failed", "given_up", "matched", "confirmed", "plotted")
+_NEWS = (BaselinesMade, Scored, Failed, GivenUp, Matched, Confirmed, Plotted)
 
 
 def after_step(campaign: Campaign) -> None:
@@ -19,7 +19,7 @@ def after_step(campaign: Campaign) -> None:
     """
     run = campaign.state.open_run
     if run and (reason := attempts_exhausted(run, campaign.settings)):
-        campaign.record("given_up", run=run.number, reason=reason)
+        campaign.record(GivenUp(run=run.number, reason=reason))
     news = any(map(_is_news, campaign.events[campaign.workspace.noted :]))
     if news:
         seal_results(campaign)
@@ -52,4 +52,4 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
 
 def _is_news(event: Event) -> bool:
     """Tell whether there is something new to review after an event: the notes are committed then."""
-    return event.kind in _NEWS or (event.kind == "confirming" and event.data["run"] is None)
+    return isinstance(event, _NEWS) or (isinstance(event, Confirming) and event.run is None)

@@ -15,6 +15,7 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import BaselinesMade, BaselineTrained, Matched, Stale
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
@@ -59,7 +60,7 @@ def make_baselines(campaign: Campaign) -> None:
         made_under = under if under != now else made_under
     _copy_grid(campaign, folder / "grid")
     campaign.forget_baselines()
-    campaign.record("baselines", keys=keys, runs=sorted(names), conditions=made_under)
+    campaign.record(BaselinesMade(keys=keys, runs=sorted(names), conditions=made_under))
     if made_under != now:
         go_on_stale(campaign, differences(made_under, now))
 
@@ -76,26 +77,28 @@ def make_matched(campaign: Campaign, this: Run) -> None:
     """
     assert this.last is not None
     assert this.last.score is not None
-    k = int(this.last.score["match"])
+    assert this.last.score.match is not None
+    k = this.last.score.match
     base = profile_recipe(campaign, "topk")
     recipe = Recipe({**base.settings, "k": k}, base.seeds)
     baselines = campaign.state.baselines
     assert baselines is not None
     campaign.screen.say(f"  run {this.number} reached another L0; it is compared with TopK at k={k}")
-    cached, _ = obtain(campaign, baselines["conditions"], recipe, f"baseline topk at L0 {k}")
+    cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline topk at L0 {k}")
     folder = campaign.workspace.run_dir(0) / "matched"
     folder.mkdir(exist_ok=True)
     names = copy_seeds(cached, recipe, folder, f"topk_l0_{k}")
     campaign.forget_baselines()
     comparison = campaign.verdict(this)
     campaign.record(
-        "matched",
-        run=this.number,
-        k=k,
-        key=cached.name,
-        runs=names,
-        against=comparison.baseline.name,
-        verdicts=comparison.headline_verdicts,
+        Matched(
+            run=this.number,
+            k=k,
+            key=cached.name,
+            runs=names,
+            against=comparison.baseline.name,
+            verdicts=comparison.headline_verdicts,
+        )
     )
 
 
@@ -218,7 +221,7 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
     result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)
     require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
     seconds = round(result.seconds, 2)
-    campaign.record("baseline_trained", key=home.name, seed=seed, seconds=seconds, files=hashes(target))
+    campaign.record(BaselineTrained(key=home.name, seed=seed, seconds=seconds, files=hashes(target)))
     return target
 
 
@@ -275,4 +278,4 @@ def go_on_stale(campaign: Campaign, changes: list[str]) -> None:
             "  [yellow]the baselines are stale[/yellow] and kept (--stale-ok), so there will be no verdicts; "
             f"changed since: {', '.join(changes)}"
         )
-    campaign.record("stale", changes=changes, accepted=True)
+    campaign.record(Stale(changes=changes, accepted=True))

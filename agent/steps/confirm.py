@@ -10,6 +10,7 @@ import shutil
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
 from agent.campaign.confirmation import Confirmation
+from agent.campaign.events import ConfirmBaseline, Confirmed, Confirming, ConfirmTrained
 from agent.campaign.folder import EXPERIMENT
 from agent.compute.local import tail
 from agent.steps.baseline_cache import Recipe, copy_seeds
@@ -30,7 +31,7 @@ def confirm(campaign: Campaign) -> None:
     if plan is None:
         _choose(campaign)
     elif plan.failed:
-        _close(campaign, plan, f"seed {plan.failed[0]['seed']} failed: {plan.failed[0]['failure']}")
+        _close(campaign, plan, f"seed {plan.failed[0].seed} failed: {plan.failed[0].failure}")
     elif plan.missing:
         _train(campaign, plan, plan.missing[0])
     elif not plan.baseline:
@@ -51,7 +52,7 @@ def _choose(campaign: Campaign) -> None:
     row = best.row(name) if best else None
     if best is None or row is None or row.verdict != "improved":
         reason = f"no run improved on its baseline in {name}, so there is nothing to confirm"
-        campaign.record("confirming", run=None, against="", seeds=[], reason=reason)
+        campaign.record(Confirming(run=None, against="", seeds=[], reason=reason))
         campaign.screen.say(f"  {reason}")
         return
     used = {run.seed or 0 for group in campaign.groups().values() for run in group.runs}
@@ -59,7 +60,7 @@ def _choose(campaign: Campaign) -> None:
     number = int(best.run.name.removeprefix("run_"))
     reason = f"the largest gain in {name} over {best.baseline.name}"
     shutil.rmtree(campaign.confirm_dir(number), ignore_errors=True)
-    campaign.record("confirming", run=number, against=best.baseline.name, seeds=seeds, reason=reason)
+    campaign.record(Confirming(run=number, against=best.baseline.name, seeds=seeds, reason=reason))
     campaign.screen.say(f"  run {number} is confirmed on seeds {', '.join(map(str, seeds))}: {reason}")
 
 
@@ -78,9 +79,8 @@ def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
     if not failure and not (folder / "training.json").is_file():
         failure = "it saved no SAE"
     output = tail(result.log, FEEDBACK) if failure else ""
-    campaign.record(
-        "confirm_trained", seed=seed, seconds=round(result.seconds, 2), failure=failure, output=output, kept=folder.name
-    )
+    seconds = round(result.seconds, 2)
+    campaign.record(ConfirmTrained(seed=seed, seconds=seconds, failure=failure, output=output, kept=folder.name))
 
 
 def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:
@@ -88,13 +88,13 @@ def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:
     assert baselines is not None
     assert plan.run is not None
     recipe = Recipe(campaign.groups(campaign.attempt(plan.run).era)[plan.against].overrides, tuple(plan.seeds))
-    cached, _ = obtain(campaign, baselines["conditions"], recipe, f"baseline {plan.against} on fresh seeds")
+    cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline {plan.against} on fresh seeds")
     folder = campaign.workspace.run_dir(0) / "fresh"
     folder.mkdir(exist_ok=True)
     name = f"{plan.against}_fresh"
     copy_seeds(cached, recipe, folder, name)
     campaign.forget_baselines()
-    campaign.record("confirm_baseline", baseline=name, key=cached.name)
+    campaign.record(ConfirmBaseline(baseline=name, key=cached.name))
 
 
 def _score(campaign: Campaign, plan: Confirmation) -> None:
@@ -110,13 +110,14 @@ def _score(campaign: Campaign, plan: Confirmation) -> None:
 
 
 def _close(campaign: Campaign, plan: Confirmation, failure: str) -> None:
+    assert plan.run is not None
     if failure:
-        campaign.record("confirmed", run=plan.run, failure=failure, verdicts={})
+        campaign.record(Confirmed(run=plan.run, failure=failure, verdicts={}))
         campaign.screen.say(f"  run {plan.run}: [red]not confirmed[/red], {failure}")
         return
     found = campaign.on_fresh_seeds(plan)
     row = found.row(campaign.goal)
     verdict = row.verdict if row else "not scored"
     outcome = "[green]confirmed[/green]" if verdict == "improved" else "not confirmed"
-    campaign.record("confirmed", run=plan.run, failure="", verdicts=found.headline_verdicts)
+    campaign.record(Confirmed(run=plan.run, failure="", verdicts=found.headline_verdicts))
     campaign.screen.say(f"  run {plan.run}: {outcome}, {campaign.goal} is {verdict} on fresh seeds")

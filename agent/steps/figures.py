@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import PlotEdited, PlotFailed, Plotted
 from agent.campaign.folder import PLOT
 from agent.campaign.state import Refusal, exhausted
 from agent.compute.job import run_contained
@@ -30,13 +31,13 @@ def edit_plots(campaign: Campaign) -> None:
     state = campaign.state
     commit = campaign.workspace.head
     if not state.scored:
-        campaign.record("plot_edited", commit=commit, analysis="", call=state.calls)
+        campaign.record(PlotEdited(commit=commit, analysis="", call=state.calls))
         return
     spent = exhausted(state.plot_refusals, campaign.settings)
     if spent or len(state.plot_failures) >= campaign.settings.attempts:
         campaign.workspace.restore(state.template, (PLOT,))
         commit = campaign.workspace.commit("plot.py as the template has it: its edits failed")
-        campaign.record("plot_edited", commit=commit, analysis="", call=state.calls)
+        campaign.record(PlotEdited(commit=commit, analysis="", call=state.calls))
         return
     # An edit that a launcher made and had no time to record is made again, from the same start.
     campaign.workspace.restore(state.plots or state.template, (PLOT,))
@@ -64,7 +65,7 @@ def edit_plots(campaign: Campaign) -> None:
         refuse(campaign, None, turn, Refusal("protected", explain(PLOT, found)))
         return
     commit = campaign.workspace.commit(f"Plots: {turn.parts.change or 'labels'}")
-    campaign.record("plot_edited", commit=commit, analysis=turn.parts.analysis, call=turn.reply.call)
+    campaign.record(PlotEdited(commit=commit, analysis=turn.parts.analysis, call=turn.reply.call))
 
 
 def make_plots(campaign: Campaign) -> None:
@@ -108,9 +109,9 @@ def make_plots(campaign: Campaign) -> None:
         output = tail(log, FEEDBACK)
         if len(state.plot_failures) >= campaign.settings.attempts:
             raise AgentError(f"plot.py failed: {problem}; its output is in {log}; mend it there and resume")
-        campaign.record("plot_failed", reason=problem, output=output)
+        campaign.record(PlotFailed(reason=problem, output=output))
         return
-    campaign.record("plotted", figures=figures)
+    campaign.record(Plotted(figures=figures))
 
 
 def check_figures(folder: Path) -> dict[str, str]:

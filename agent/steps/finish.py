@@ -1,6 +1,7 @@
 """The last step of a campaign: its files compared with the hashes in its ledger."""
 
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Completed
 from agent.campaign.hashes import broken_seals
 
 
@@ -10,4 +11,4 @@ def finish(campaign: Campaign) -> None:
     for line in differences:
         campaign.screen.say(f"  [red]{line}[/red]")
     state = campaign.state
-    campaign.record("completed", runs=len(state.runs), scored=len(state.scored), differences=differences)
+    campaign.record(Completed(runs=len(state.runs), scored=len(state.scored), differences=differences))

@@ -2,6 +2,7 @@
 
 from agent.base.errors import AgentError
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Stale
 from agent.campaign.state import Step, next_step
 from agent.steps.baseline_cache import KIND, Recipe, conditions, copy_seeds, damage, differences
 from agent.steps.baselines import go_on_stale, prepare, profile_recipe
@@ -25,7 +26,7 @@ def check_freshness(campaign: Campaign) -> None:
     if state.baselines is None or next_step(state)[0] not in _NEED_BASELINES:
         return
     _restore(campaign)
-    changes = differences(state.baselines["conditions"], conditions(campaign, prepare(campaign)))
+    changes = differences(state.baselines.conditions, conditions(campaign, prepare(campaign)))
     if tuple(changes) == state.changed and (campaign.settings.stale_ok or not changes):
         return
     if campaign.settings.stale_ok:
@@ -33,7 +34,7 @@ def check_freshness(campaign: Campaign) -> None:
         return
     campaign.executor.forget(campaign)
     campaign.screen.say(f"  the baselines are stale and are made again; changed: {', '.join(changes)}")
-    campaign.record("stale", changes=changes, accepted=False)
+    campaign.record(Stale(changes=changes, accepted=False))
 
 
 def _restore(campaign: Campaign) -> None:
@@ -47,9 +48,9 @@ def _restore(campaign: Campaign) -> None:
     baselines = campaign.state.baselines
     assert baselines is not None
     folder = campaign.workspace.run_dir(0)
-    for architecture, key in baselines["keys"].items():
+    for architecture, key in baselines.keys.items():
         recipe = profile_recipe(campaign, architecture)
-        seeds = tuple(int(name.rpartition("_seed")[2]) for name in baselines["runs"] if name.startswith(architecture))
+        seeds = tuple(int(name.rpartition("_seed")[2]) for name in baselines.runs if name.startswith(architecture))
         recipe = Recipe(recipe.settings, seeds)
         wrong = damage(folder, recipe, None)
         if not wrong:

@@ -1,8 +1,7 @@
 """One turn with the model: ask for the next change, check it, and commit it, or say why it was refused."""
 
-from typing import Any
-
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Edited, Ended, GivenUp, Refused
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Refusal, Run, exhausted
 from agent.dialogue.prompt import REPLY_SHOWN, turn_prompt
@@ -22,7 +21,7 @@ def propose(campaign: Campaign, this: Run) -> None:
     spent = exhausted(this.refusals, campaign.settings)
     if spent:
         reason = f"{campaign.settings.tries(spent)} replies were refused ({spent})"
-        campaign.record("given_up", run=this.number, reason=reason)
+        campaign.record(GivenUp(run=this.number, reason=reason))
         campaign.screen.say(f"  run {this.number}: [red]given up[/red], {reason}")
         return
     parent = campaign.state.base
@@ -57,8 +56,17 @@ def refuse(campaign: Campaign, this: Run | None, turn: Turn, refusal: Refusal) -
         refusal: Why.
     """
     said = {"analysis": turn.parts.analysis, "change": turn.parts.change, "prediction": turn.parts.prediction}
-    data: dict[str, Any] = {**vars(refusal), "reply": turn.parts.edits[:REPLY_SHOWN], "said": said}
-    campaign.record("refused", run=this.number if this else None, call=turn.reply.call, **data)
+    campaign.record(
+        Refused(
+            run=this.number if this else None,
+            call=turn.reply.call,
+            fault=refusal.kind,
+            feedback=refusal.feedback,
+            held=refusal.held,
+            reply=turn.parts.edits[:REPLY_SHOWN],
+            said=said,
+        )
+    )
     about = f"run {this.number}" if this else "plots"
     first = (refusal.feedback.strip().splitlines() or [""])[0]
     campaign.screen.say(f"  {about}: reply [yellow]refused[/yellow] ({refusal.kind}), nothing was changed. {first}")
@@ -90,17 +98,18 @@ def _take(campaign: Campaign, this: Run, turn: Turn, parent: str) -> None:
     suffix = f" (attempt {attempt})" if attempt > 1 else ""
     commit = campaign.workspace.commit(f"run_{this.number}{suffix}: {parts.change}\n\n{parts.prediction}".strip())
     campaign.record(
-        "edited",
-        run=this.number,
-        commit=commit,
-        parent=parent,
-        code=code,
-        change=parts.change,
-        prediction=parts.prediction,
-        predictions=[vars(line) for line in parts.predictions],
-        analysis=parts.analysis,
-        remarks=turn.remarks,
-        call=turn.reply.call,
+        Edited(
+            run=this.number,
+            commit=commit,
+            parent=parent,
+            code=code,
+            change=parts.change,
+            prediction=parts.prediction,
+            predictions=list(parts.predictions),
+            analysis=parts.analysis,
+            remarks=turn.remarks,
+            call=turn.reply.call,
+        )
     )
     campaign.screen.say(f"  run {this.number}{suffix}: {parts.change}")
 
@@ -112,7 +121,7 @@ def _end(campaign: Campaign, this: Run, turn: Turn) -> None:
         refuse(campaign, this, turn, Refusal("shape", problem))
         return
     reason = "the model said ALL_COMPLETED"
-    campaign.record("ended", reason=reason, analysis=turn.parts.analysis, call=turn.reply.call)
+    campaign.record(Ended(reason=reason, analysis=turn.parts.analysis, call=turn.reply.call))
     campaign.screen.say("  the model has completed its plan")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.base.errors import AgentError
 from agent.base.files import flush, remove_unfinished
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Failed, Lost, Ran, Scored
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
@@ -36,7 +37,7 @@ def execute(campaign: Campaign, this: Run) -> None:
     campaign.workspace.restore(this.last.commit, (EXPERIMENT,))
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     lines = folder / "lines.json"
-    later = this.last.smoke["later"] if this.last.smoke else []
+    later = this.last.smoke.later if this.last.smoke else []
     seed = campaign.profile.baselines.seeds[0]
     # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
     traced = ["lab.traced", "--report", str(lines)] if later else []
@@ -52,7 +53,7 @@ def execute(campaign: Campaign, this: Run) -> None:
         lines.unlink(missing_ok=True)
         files = hashes(folder)
         seconds, way = round(result.seconds, 2), result.way
-        campaign.record("ran", run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way)
+        campaign.record(Ran(run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way))
 
 
 def train(
@@ -119,8 +120,8 @@ def score(campaign: Campaign, this: Run) -> None:
     if not folder.is_dir() and _failed_dir(campaign, this).is_dir():
         # A launcher put it away as failed and had no time to record why.
         _failed_dir(campaign, this).rename(folder)
-    if not unchanged(folder, this.last.ran.get("files", {})):
-        campaign.record("lost", run=this.number)
+    if not unchanged(folder, this.last.ran.files):
+        campaign.record(Lost(run=this.number))
         campaign.screen.say(f"  run {this.number}: what it saved is not there whole any more; it is trained again")
         return
     what = f"run {this.number}: scoring"
@@ -140,14 +141,15 @@ def score(campaign: Campaign, this: Run) -> None:
         return
     comparison = campaign.compared(scored, this)
     campaign.record(
-        "scored",
-        run=this.number,
-        seconds=round(result.seconds, 2),
-        sandbox=result.way,
-        sae=scored.weights,
-        against=comparison.baseline.name,
-        verdicts=comparison.headline_verdicts,
-        match=comparison.wanted_k,
+        Scored(
+            run=this.number,
+            seconds=round(result.seconds, 2),
+            sandbox=result.way,
+            sae=scored.weights,
+            against=comparison.baseline.name,
+            verdicts=comparison.headline_verdicts,
+            match=comparison.wanted_k,
+        )
     )
     campaign.screen.say(f"  {summary(campaign, campaign.state.runs[this.number - 1])}")
 
@@ -235,13 +237,14 @@ def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
     shutil.rmtree(kept, ignore_errors=True)
     folder.rename(kept)
     campaign.record(
-        "failed",
-        run=this.number,
-        attempt=this.last.number,
-        reason=reason,
-        output=output,
-        seconds=round(result.seconds, 2),
-        kept=kept.name,
+        Failed(
+            run=this.number,
+            attempt=this.last.number,
+            reason=reason,
+            output=output,
+            seconds=round(result.seconds, 2),
+            kept=kept.name,
+        )
     )
     campaign.screen.say(f"  run {this.number}, attempt {this.last.number}: [red]failed[/red], {reason}")
 

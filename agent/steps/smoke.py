@@ -11,6 +11,7 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Smoked, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
 from agent.campaign.workspace import TEMPLATE
@@ -35,7 +36,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Smoked:
+class Found:
     """The findings of a smoke run.
 
     Args:
@@ -74,25 +75,27 @@ def smoke(campaign: Campaign, this: Run) -> None:
     if not found.reason:
         shutil.rmtree(folder)
         later = [str(region) for region in found.later]
-        kept = {"weights": found.weights, "settings": found.settings, "later": later}
-        campaign.record("smoked", run=this.number, seconds=seconds, **kept)
+        campaign.record(
+            Smoked(run=this.number, seconds=seconds, weights=found.weights, settings=found.settings, later=later)
+        )
         return
     shutil.rmtree(folder / "sae", ignore_errors=True)
     campaign.record(
-        "smoke_failed",
-        run=this.number,
-        attempt=this.last.number,
-        reason=found.reason,
-        output=found.output,
-        seconds=seconds,
-        kept=folder.name,
+        SmokeFailed(
+            run=this.number,
+            attempt=this.last.number,
+            reason=found.reason,
+            output=found.output,
+            seconds=seconds,
+            kept=folder.name,
+        )
     )
     campaign.screen.say(f"  run {this.number}: [yellow]not started[/yellow], {found.reason}")
 
 
 def try_script(
     campaign: Campaign, what: str, cwd: Path, folder: Path, parent: str, known: dict[str, Known], empty: bool = False
-) -> Smoked:
+) -> Found:
     """Run `experiment.py` of a folder on a few batches, as it would be run for real.
 
     Args:
@@ -118,7 +121,7 @@ def try_script(
         reason = f"the smoke run failed: {reason}"
         said = "".join(f"- {line}\n" for line in read["findings"])[: SAID // 2] if read else ""
         output = said + RUNNER.sub("", tail(result.log, 3 * SAID))[len(said) - SAID :]
-        return Smoked(reason, output, [], {}, [], result)
+        return Found(reason, output, [], {}, [], result)
     source = (cwd / EXPERIMENT).read_text(encoding="utf-8")
     idle = never_ran(parent, source, set(read["lines"])) if parent else []
     findings = read["findings"] + [str(region) for region in idle if not region.later]
@@ -128,7 +131,7 @@ def try_script(
         findings = [f"the change has no effect: after the same batches the SAE is that of {same.name}, bit for bit"]
     output = "\n".join(f"- {line}" for line in findings)
     reason = "the smoke run found what a run would be wasted on" if findings else ""
-    return Smoked(reason, output[:SAID], read["weights"], read["settings"], later, result)
+    return Found(reason, output[:SAID], read["weights"], read["settings"], later, result)
 
 
 def _may_matter(read: dict[str, Any], others: dict[str, str]) -> bool:
@@ -143,8 +146,8 @@ def known_weights(campaign: Campaign) -> dict[str, Known]:
     for other in campaign.state.runs:
         for attempt in other.attempts:
             if attempt.smoke:
-                before = Known(f"run_{other.number}", attempt.smoke["settings"])
-                known.setdefault(":".join(attempt.smoke["weights"]), before)
+                before = Known(f"run_{other.number}", attempt.smoke.settings)
+                known.setdefault(":".join(attempt.smoke.weights), before)
     return known
 
 
@@ -153,13 +156,13 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
     from lab.cache import entry
 
     source = campaign.workspace.at(campaign.state.template, EXPERIMENT)
-    baselines = campaign.state.baselines or {}
+    baselines = campaign.state.baselines
     given = campaign.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
     lab = Path(TEMPLATE.parents[1] / "lab")
     code = [sha256((lab / name).read_bytes()) for name in ("smoke.py", "sparse.py")]
     key = {
         "experiment": sha256(source),
-        "facts": baselines.get("conditions", {}).get("facts"),
+        "facts": baselines.conditions.get("facts") if baselines else None,
         "given": given,
         "code": code,
         # The order of sums depends on them, and weights are compared bit for bit.

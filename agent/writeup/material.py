@@ -27,7 +27,7 @@ def fixed_part(record: Record, paper: Paper) -> Callable[[], str]:
         paper: The paper under way.
     """
     state = record.state
-    captions = (record.state.figures or {}).get("figures", {})
+    captions = record.state.figures or {}
     known = {
         "idea": record.idea,
         "arrows": ARROWS,

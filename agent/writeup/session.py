@@ -83,7 +83,7 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     if not evidence.runs:
         raise AgentError(f"{options.run} has no scored run, so there is nothing to write about; resume the campaign")
     null = is_null(evidence)
-    day = datetime.fromisoformat(record.folder.ledger.events[-1].time).strftime("%d %B %Y").lstrip("0")
+    day = datetime.fromisoformat(record.folder.ledger.entries[-1].time).strftime("%d %B %Y").lstrip("0")
     paper = Paper(options.writeups / record.folder.path.name, evidence, sections(null), day, brief(record), null)
     paper.prepare()
     model = _model(options, record, paper)

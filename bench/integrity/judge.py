@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Ended, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import broken_seals, seal_results
 from agent.campaign.settings import Settings
@@ -75,7 +76,7 @@ def make_base(folder: Path, profile: Path) -> Path:
     """
     # A single failure ends a run here: what a model would do next is not the question.
     settings = Settings(profile=str(profile), model="bench", attempts=1, smoke_tries=1, format_tries=1)
-    workspace = Workspace.create(parse_idea(_IDEA, "bench"), settings.model_dump(mode="json"), folder)
+    workspace = Workspace.create(parse_idea(_IDEA, "bench"), settings, folder)
     campaign = _campaign(workspace.path)
     make_baselines(campaign)
     seal_results(campaign)
@@ -131,8 +132,8 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
             return Verdict(case, "refused", now.refusals[-1].feedback, seconds)
         if now.last and now.last.failure:
             said = now.last.failure
-            outcome: Outcome = "smoke" if said.get("smoke") else "flagged"
-            return Verdict(case, outcome, f"{said['reason']}\n{said['output']}", seconds)
+            outcome: Outcome = "smoke" if isinstance(said, SmokeFailed) else "flagged"
+            return Verdict(case, outcome, f"{said.reason}\n{said.output}", seconds)
     began = time.perf_counter()
     seal_results(campaign)
     seconds["seal"] = round(time.perf_counter() - began, 3)
@@ -144,14 +145,14 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
 
 
 def _plots(campaign: Campaign, case: Case) -> Verdict:
-    campaign.record("ended", reason="the model said ALL_COMPLETED", analysis="", call=1)
+    campaign.record(Ended(reason="the model said ALL_COMPLETED", analysis="", call=1))
     campaign.model = _Says(case.reply)
     edit_plots(campaign)
     if campaign.state.plot_refusals:
         return Verdict(case, "refused", campaign.state.plot_refusals[-1].feedback)
     make_plots(campaign)
     if failures := campaign.state.plot_failures:
-        return Verdict(case, "flagged", f"{failures[-1]['reason']}\n{failures[-1]['output']}")
+        return Verdict(case, "flagged", f"{failures[-1].reason}\n{failures[-1].output}")
     return _sealed(campaign, case, {})
 
 

@@ -157,7 +157,7 @@ def _wait(campaign: Campaign, interrupt: Interrupt) -> int:
 
 
 def _jobs_of(campaigns: list[Campaign]) -> set[str]:
-    return {entry["job"] for campaign in campaigns for entry in campaign.state.jobs.values()}
+    return {entry.job for campaign in campaigns for entry in campaign.state.jobs.values()}
 
 
 def _states(jobs: set[str], cluster: Slurm) -> dict[str, int]:
@@ -189,7 +189,7 @@ def _campaign(runs: Path, number: int, cluster: Slurm, poll: float) -> Campaign:
     idea = load_idea(name).model_copy(update={"Name": f"{name}_{number}"})
     slurm = SlurmSettings(poll_seconds=poll, cpus=8, memory_gb=0.2)
     settings = Settings(device="cpu", executor="slurm", slurm=slurm)
-    workspace = Workspace.create(idea, settings.model_dump(mode="json"), runs)
+    workspace = Workspace.create(idea, settings, runs)
     campaign = Campaign(workspace, Screen("quiet"), ROOT)
     campaign.executor = cluster
     return campaign

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Started
 from agent.campaign.ledger import Ledger
 from agent.campaign.workspace import Workspace
 
@@ -38,10 +39,9 @@ def cut_after(done, folder, kind, **settings):
     (folder / "ledger.jsonl").write_text("")
     ledger = Ledger(folder / "ledger.jsonl")
     for event in events:
-        data = event.data
-        if event.kind == "started":
-            data = {**data, "settings": {**data["settings"], **settings}}
-        ledger.append(event.kind, **data)
+        if isinstance(event, Started):
+            event = event.model_copy(update={"settings": event.settings.model_copy(update=settings)})
+        ledger.append(event)
         if event.kind == kind:
             break
     return opened(folder)

@@ -200,7 +200,9 @@ class Ended:
             for name, result in results.items()
         }
         told = ("resumed", "sandbox", "stopped")
-        events = [(event.kind, event.data.get("run"), event.data.get("seed")) for event in events_of(folder, told)]
+        events = [
+            (event.kind, getattr(event, "run", None), getattr(event, "seed", None)) for event in events_of(folder, told)
+        ]
         commits = git(folder, "log", "--reverse", "--format=%H").split()
         return cls(
             strip_times((folder / "notes.txt").read_text()),

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
+from agent.campaign.events import Requeued, Submitted
 from agent.compute.job import Order
 from agent.compute.local import Result
 from agent.compute.slurm.outcome import LOST, End, failure, judge, refused, too_often, why
@@ -100,7 +101,7 @@ class Slurm:
                 count += 1
                 if count > settings.again:
                     raise AgentError(too_often(job, order, settings, end, count))
-            campaign.record("requeued", label=order.label, job=job.number, state=end.state, count=count)
+            campaign.record(Requeued(label=order.label, job=job.number, state=end.state, count=count))
             campaign.screen.say(f"  job {job.number} ({order.label}) {why(end)}; it is queued again")
             job = None
 
@@ -115,19 +116,19 @@ class Slurm:
         One that has not begun, and that the cluster is asked for in another way by now, is no more it.
         """
         jobs, entry, job = _jobs(campaign), campaign.state.jobs.get(order.label), None
-        if entry and entry["folder"] in self._submitted:
+        if entry and entry.folder in self._submitted:
             entry = None
-        if entry and _is_here(campaign, entry) and entry["order"] == order.identity:
-            anew = entry.get("asked") != asked(order, settings, _usual_memory(campaign))
-            if anew and self._pends(entry["job"], _mark(jobs)):
-                campaign.screen.say(f"  job {entry['job']} ({order.label}) has not begun, and was asked for otherwise")
+        if entry and _is_here(campaign, entry) and entry.order == order.identity:
+            anew = entry.asked != asked(order, settings, _usual_memory(campaign))
+            if anew and self._pends(entry.job, _mark(jobs)):
+                campaign.screen.say(f"  job {entry.job} ({order.label}) has not begun, and was asked for otherwise")
             else:
-                campaign.screen.say(f"  job {entry['job']} is found again ({order.label})")
-                job = Job(entry["job"], Path(entry["folder"]), time.monotonic(), found=True)
+                campaign.screen.say(f"  job {entry.job} is found again ({order.label})")
+                job = Job(entry.job, Path(entry.folder), time.monotonic(), found=True)
         if (entry and not job) or (jobs not in self._looked and jobs.is_dir()):
             spared = _recorded(campaign)
             with _answering():
-                self._end(campaign, spared if job or not entry else spared - {entry["job"]}, tick)
+                self._end(campaign, spared if job or not entry else spared - {entry.job}, tick)
         self._looked.add(jobs)
         return job
 
@@ -183,12 +184,13 @@ class Slurm:
                 _pause(self.queue.every * 2**number, tick)
         self._submitted.add(str(folder))
         campaign.record(
-            "submitted",
-            label=order.label,
-            job=job.number,
-            folder=str(folder),
-            order=order.identity,
-            asked=asked(order, settings, _usual_memory(campaign)),
+            Submitted(
+                label=order.label,
+                job=job.number,
+                folder=str(folder),
+                order=order.identity,
+                asked=asked(order, settings, _usual_memory(campaign)),
+            )
         )
         campaign.screen.say(f"  job {job.number} is submitted ({order.label})")
         return job
@@ -270,19 +272,19 @@ def _mark(folder: Path) -> str:
     return "#" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
 
 
-def _is_here(campaign: "Campaign", entry: dict[str, Any]) -> bool:
+def _is_here(campaign: "Campaign", entry: Submitted) -> bool:
     """Whether a job of the ledger was submitted for the workspace as it is called now."""
-    return Path(entry["folder"]).parent == _jobs(campaign)
+    return Path(entry.folder).parent == _jobs(campaign)
 
 
 def _recorded(campaign: "Campaign") -> set[str]:
     """The jobs of the ledger that may still be asked for."""
-    return {entry["job"] for entry in campaign.state.jobs.values() if _is_here(campaign, entry)}
+    return {entry.job for entry in campaign.state.jobs.values() if _is_here(campaign, entry)}
 
 
 def _earlier(campaign: "Campaign") -> set[Path]:
     """Where the workspace was before it got another name; a folder that is still there is not it, but has a copy."""
-    elsewhere = (entry["folder"] for entry in campaign.state.jobs.values() if not _is_here(campaign, entry))
+    elsewhere = (entry.folder for entry in campaign.state.jobs.values() if not _is_here(campaign, entry))
     return {Path(folder).parent for folder in elsewhere if not Path(folder).is_dir()}
 
 

@@ -148,7 +148,7 @@ def _facts(record: Record, spent: Spent) -> list[tuple[str, str]]:
     state = record.state
     model = state.settings.model
     scripted = model.startswith("replay:")
-    started, last = record.folder.ledger.events[0].time, record.folder.ledger.events[-1].time
+    started, last = (record.folder.ledger.entries[place].time for place in (0, -1))
     facts = [
         ("model", "scripted replies; the numbers were measured here" if scripted else model),
         ("profile", f"{record.profile.name}: {record.profile.title}".rstrip(": ")),
@@ -217,7 +217,7 @@ def _diff(record: Record, old: str, new: str) -> tuple[Line, ...]:
 def _seconds(run: Run) -> float:
     """Training and scoring of all attempts."""
     told = (part for attempt in run.attempts for part in (attempt.ran, attempt.failure, attempt.score) if part)
-    return sum(float(part.get("seconds") or 0.0) for part in told)
+    return sum(part.seconds for part in told)
 
 
 def _predictions(run: Run, comparison: Comparison) -> list[tuple[str, str]]:
@@ -335,7 +335,7 @@ def _curve(folder: Path, title: str, tone: str, dashed: bool) -> list[Curve]:
 def _figures(record: Record) -> list[Figure]:
     folder = record.folder.path / "figures"
     found = []
-    for name, description in (record.state.figures or {}).get("figures", {}).items():
+    for name, description in (record.state.figures or {}).items():
         path = folder / name
         if not path.is_file():
             found.append(Figure(name, f"{description} (the file is missing)", "", ""))

@@ -111,11 +111,11 @@ def _entry(folder: Path) -> Entry:
     try:
         record = Record.open(folder)
         state = record.state
-        verdicts = [run.last.score["verdicts"].values() for run in state.scored if run.last and run.last.score]
+        verdicts = [run.last.score.verdicts.values() for run in state.scored if run.last and run.last.score]
         return Entry(
             folder.name,
             record.idea.Title,
-            record.folder.ledger.events[0].time[:16].replace("T", " "),
+            record.folder.ledger.entries[0].time[:16].replace("T", " "),
             "done" if state.completed else "not finished",
             len(state.runs),
             len(state.scored),

@@ -62,7 +62,7 @@ def test_a_wrong_call_exits_2_with_one_line(tmp_path: Path) -> None:
 
 def test_a_campaign_that_has_just_begun_bears_out_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     idea = load_idea("hierarchical_orthogonal_sae")
-    settings = Settings(profile=str(TINY)).model_dump(mode="json")
+    settings = Settings(profile=str(TINY))
     folder = Workspace.create(idea, settings, tmp_path / "runs").path
     text = tmp_path / "a.md"
     text.write_text("run_1 improves explained variance to 0.9. See Section 2.\n")

@@ -31,7 +31,7 @@ def test_every_planned_run_is_scored(campaign):
     assert events[-1]["scored"] == len(state.scored)
     for run in state.scored:
         results = json.loads((folder / f"run_{run.number}" / "results.json").read_text())
-        assert results["sae"] == run.last.score["sae"]
+        assert results["sae"] == run.last.score.sae
 
 
 def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
@@ -46,7 +46,7 @@ def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
     assert (campaign[0] / failure["kept"] / "log.txt").is_file()
     assert failed[0].status == "scored"
     assert "was not started" in (campaign[0] / "notes.txt").read_text()
-    assert all(run.last.smoke["seconds"] < 30 for run in state.scored)
+    assert all(run.last.smoke.seconds < 30 for run in state.scored)
 
 
 def test_no_two_runs_have_the_same_code(campaign):
@@ -157,8 +157,8 @@ def test_without_a_sandbox_the_screen_and_the_ledger_say_so(prepared, tmp_path):
     folder, _, errors = stop(tmp_path, signal.SIGINT, "sandbox", 1, "--no-sandbox")
     assert "warning: no sandbox: what the model writes runs with all your rights" in errors
     events = Ledger(folder / "ledger.jsonl").events
-    assert events[0].data["settings"]["sandbox"] is False
-    assert [event.data["way"] for event in events if event.kind == "sandbox"] == ["none"]
+    assert events[0].settings.sandbox is False
+    assert [event.way for event in events if event.kind == "sandbox"] == ["none"]
 
 
 @pytest.mark.parametrize(

@@ -7,35 +7,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.base.errors import AgentError
+from agent.campaign.events import Ended, PlotFailed, Resumed, Started, Stopped
 from agent.campaign.ledger import Ledger
+from tests.agent.events import an
 
 
 def test_events_come_back_in_order(tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.append("started", idea="x")
-    ledger.append("scored", run=1, text="ünïcode\nlines")
-    again = Ledger(tmp_path / "ledger.jsonl").events
-    assert [(event.number, event.kind, event.data) for event in again] == [
-        (0, "started", {"idea": "x"}),
-        (1, "scored", {"run": 1, "text": "ünïcode\nlines"}),
-    ]
+    told = [an(Started, idea="x"), PlotFailed(reason="r", output="ünïcode\nlines")]
+    for event in told:
+        ledger.append(event)
+    again = Ledger(tmp_path / "ledger.jsonl")
+    assert again.events == told
+    assert [entry.number for entry in again.entries] == [0, 1]
 
 
 @given(st.integers(min_value=1, max_value=200))
 def test_a_torn_last_line_was_never_an_event(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
     ledger = Ledger(path)
-    ledger.append("one", a=1)
+    ledger.append(Resumed())
     whole = path.read_bytes()
-    ledger.append("two", b="x" * 50)
+    ledger.append(Stopped(reason="x" * 50))
     torn = path.read_bytes()[: len(whole) + cut]
     if torn.endswith(b"\n"):
         return
     path.write_bytes(torn)
     again = Ledger(path)
-    assert [event.kind for event in again.events] == ["one"]
-    again.append("three")
-    assert [event.kind for event in Ledger(path).events] == ["one", "three"]
+    assert again.events == [Resumed()]
+    again.append(Stopped(reason="y"))
+    assert Ledger(path).events == [Resumed(), Stopped(reason="y")]
 
 
 @pytest.mark.parametrize("change", ["value", "lost", "order", "json"])
@@ -43,10 +44,10 @@ def test_a_changed_line_is_named(tmp_path, change):
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path)
     for number in range(4):
-        ledger.append("event", value=number)
+        ledger.append(an(Ended, call=number))
     lines = path.read_text().splitlines()
     if change == "value":
-        lines[1] = lines[1].replace('"value": 1', '"value": 7')
+        lines[1] = lines[1].replace('"call": 1', '"call": 7')
     elif change == "lost":
         del lines[1]
     elif change == "order":
@@ -61,8 +62,8 @@ def test_a_changed_line_is_named(tmp_path, change):
 def test_each_line_carries_the_hash_of_the_one_before(tmp_path):
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path)
-    ledger.append("one")
-    ledger.append("two")
+    ledger.append(Resumed())
+    ledger.append(Resumed())
     first, second = map(json.loads, path.read_text().splitlines())
     assert first["previous"] == "0" * 64
     assert second["previous"] != first["previous"]
@@ -71,5 +72,5 @@ def test_each_line_carries_the_hash_of_the_one_before(tmp_path):
 def test_a_disk_that_takes_nothing_is_said(tmp_path):
     ledger = Ledger(tmp_path / "no such folder" / "ledger.jsonl")
     with pytest.raises(AgentError, match="cannot write"):
-        ledger.append("one")
+        ledger.append(Resumed())
     assert ledger.events == []

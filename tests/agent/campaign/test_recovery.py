@@ -16,6 +16,7 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.files import remove_scratch, remove_unfinished, scratch_prefix, write_atomically
+from agent.campaign.events import Resumed, Stopped
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.ledger import Ledger
 from agent.campaign.recovery import recover
@@ -32,7 +33,7 @@ from tests.agent.campaigns import cut_after, launch, mounted
 IDEA = parse_idea(
     {"Name": "an_idea", "Title": "T", "Experiment": "e", "Technical_Details": "d", "Implementation_Plan": "p"}, "here"
 )
-SETTINGS = Settings().model_dump(mode="json")
+SETTINGS = Settings()
 
 
 @pytest.fixture
@@ -90,12 +91,12 @@ def test_an_edit_of_the_plots_that_was_not_recorded_is_made_once(campaign, tmp_p
     assert cut.workspace.ledger.events[-1].kind == "plot_edited"
     assert subjects(tmp_path / "ws") == history
     original = next(event for event in events if event.kind == "plot_edited")
-    assert cut.workspace.at("HEAD", "plot.py") == cut.workspace.at(original.data["commit"], "plot.py")
+    assert cut.workspace.at("HEAD", "plot.py") == cut.workspace.at(original.commit, "plot.py")
 
 
 def test_the_notes_of_a_step_are_committed_by_whoever_comes_next(campaign, tmp_path):
     cut = cut_after(campaign[0], tmp_path / "ws", "scored")
-    commit = next(e.data["commit"] for e in cut.workspace.ledger.events if e.kind == "edited")
+    commit = next(e.commit for e in cut.workspace.ledger.events if e.kind == "edited")
     subprocess.run(["git", "-C", tmp_path / "ws", "reset", "--quiet", "--hard", commit], check=True)
     after_step(cut)
     assert subjects(tmp_path / "ws")[0] == "Notes: run_1: scored"
@@ -139,10 +140,10 @@ def test_the_lock_names_a_living_holder_and_is_free_once_that_is_killed(workspac
 
 def test_what_another_launcher_wrote_before_it_let_go_is_not_overwritten(workspace):
     late = Workspace(workspace.path)
-    workspace.ledger.append("note", text="by the one before")
+    workspace.ledger.append(Stopped(reason="by the one before"))
     with late.lock():
-        late.ledger.append("note", text="by the one after")
-    assert [event.kind for event in Ledger(workspace.path / "ledger.jsonl").events] == ["started", "note", "note"]
+        late.ledger.append(Resumed())
+    assert [event.kind for event in Ledger(workspace.path / "ledger.jsonl").events] == ["started", "stopped", "resumed"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(workspace):

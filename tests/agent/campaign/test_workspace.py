@@ -13,7 +13,7 @@ from agent.idea import parse_idea
 IDEA = parse_idea(
     {"Name": "an_idea", "Title": "T", "Experiment": "e", "Technical_Details": "d", "Implementation_Plan": "p"}, "here"
 )
-SETTINGS = Settings().model_dump(mode="json")
+SETTINGS = Settings()
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_made_with_a_first_commit(workspace):
     )
     assert log.stdout.strip() == "Template and idea: T"
     assert not (workspace.path / "run_0").exists()
-    assert workspace.ledger.events[0].data["commit"] == workspace.head
+    assert workspace.ledger.events[0].commit == workspace.head
 
 
 def test_two_in_one_second_get_two_folders(tmp_path, template):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from agent.campaign.events import SettingsChanged
 from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
@@ -95,8 +96,8 @@ def test_one_budget_is_for_all_also_when_they_are_resumed(prepared, ideas, tmp_p
     (folders[1] / "transcript.jsonl").write_text(json.dumps(line) + "\n")
     for folder in folders:
         ledger = Ledger(folder / "ledger.jsonl")
-        settings = {**read_state(ledger.events).settings.model_dump(mode="json"), "device": None}
-        ledger.append("settings", settings=settings)
+        settings = read_state(ledger.events).settings.model_copy(update={"device": None})
+        ledger.append(SettingsChanged(settings=settings))
     alone = launch("--resume", folders[0])
     assert alone.returncode == 3, alone.stderr
     assert "the budget of 100 tokens is used up" in alone.stderr

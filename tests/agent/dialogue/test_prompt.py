@@ -7,6 +7,7 @@ import pytest
 
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import Failed
 from agent.campaign.history import read_state
 from agent.campaign.state import Run
 from agent.campaign.workspace import Workspace
@@ -31,13 +32,13 @@ def ten(campaign, tmp_path_factory):
     ]
     for event in events:
         if event.kind in ("started", "baselines"):
-            workspace.ledger.append(event.kind, **event.data)
+            workspace.ledger.append(event)
     for shift in (0, 5):
         for event in about:
-            number = event.data["run"]
+            number = event.run
             if number is None or number + shift > 9:
                 continue
-            workspace.ledger.append(event.kind, **{**event.data, "run": number + shift})
+            workspace.ledger.append(event.model_copy(update={"run": number + shift}))
             if shift and event.kind == "scored":
                 shutil.copytree(folder / f"run_{number}", folder / f"run_{number + shift}")
     return Campaign(workspace, Screen("quiet"), Path(folder))
@@ -82,8 +83,8 @@ def test_a_failure_and_a_refusal_are_told(ten):
     failed.attempts = failed.attempts[:1]
     prompt = turn_prompt(ten, failed)[1]
     assert "was not started" in prompt
-    assert failed.attempts[0].failure["output"][-80:] in prompt
-    failed.attempts[0].failure = {**failed.attempts[0].failure, "smoke": False}
+    assert failed.attempts[0].failure.output[-80:] in prompt
+    failed.attempts[0].failure = Failed(**failed.attempts[0].failure.facts())
     assert "failed (start 1 of 4)" in turn_prompt(ten, failed)[1]
     refused = next(run for run in state.runs if run.refused)
     refused.refusals = refused.refused[:1]

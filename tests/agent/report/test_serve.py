@@ -25,7 +25,7 @@ SECRET = "what nobody may read"
 def folder(tmp_path_factory):
     """A campaign that has just begun, with what a run might leave and a user might put there."""
     home = tmp_path_factory.mktemp("home")
-    settings = Settings(profile=str(TINY), model="replay:x").model_dump(mode="json")
+    settings = Settings(profile=str(TINY), model="replay:x")
     path = Workspace.create(load_idea(IDEA), settings, home / "runs").path
     outside = home / "outside"
     outside.mkdir()

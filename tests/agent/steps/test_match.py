@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.base.errors import AgentError
+from agent.campaign.events import ConfirmTrained, SettingsChanged
 from agent.campaign.history import read_state
 from agent.campaign.state import next_step
 from agent.dialogue.prompt import plot_prompt, turn_prompt
@@ -20,6 +21,7 @@ from agent.steps.confirm import confirm
 from agent.steps.freshness import check_freshness
 from lab import cache
 from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened
+from tests.agent.events import an
 
 METRIC = "core.explained_variance"
 
@@ -72,9 +74,9 @@ def section(notes, title):
 def test_a_run_at_another_l0_is_judged_against_topk_at_that_l0(done):
     campaign = opened(done)
     run = campaign.state.runs[0]
-    assert run.last.score["match"] == 24
-    assert run.last.matched["runs"] == [f"topk_l0_24_seed{seed}" for seed in (0, 1, 2)]
-    assert set(run.last.score["verdicts"].values()) == {"not comparable"}
+    assert run.last.score.match == 24
+    assert run.last.matched.runs == [f"topk_l0_24_seed{seed}" for seed in (0, 1, 2)]
+    assert set(run.last.score.verdicts.values()) == {"not comparable"}
     comparison = campaign.verdict(run)
     assert comparison.baseline.name == "topk_l0_24"
     # The run is this baseline's code with the same seed and k, so its score is that of the baseline's first seed.
@@ -152,8 +154,8 @@ def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baseline
     check_freshness(campaign)
     event = campaign.workspace.ledger.events[-1]
     assert event.kind == "stale"
-    assert "the evaluator of core" in event.data["changes"]
-    assert any("sparsity_batches (8 to 9)" in change for change in event.data["changes"])
+    assert "the evaluator of core" in event.changes
+    assert any("sparsity_batches (8 to 9)" in change for change in event.changes)
     assert next_step(campaign.state)[0] == "baselines"
 
     campaign = cut_after(done, tmp_path / "kept", "matched", profile=str(changed), stale_ok=True)
@@ -163,7 +165,7 @@ def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baseline
     check_freshness(campaign)
     assert [event.kind for event in campaign.workspace.ledger.events].count("stale") == 1
     anew = campaign.settings.model_copy(update={"stale_ok": False})
-    campaign.record("settings", settings=anew.model_dump(mode="json"))
+    campaign.record(SettingsChanged(settings=anew))
     campaign = opened(campaign.workspace.path)
     check_freshness(campaign)
     assert next_step(campaign.state)[0] == "baselines"
@@ -176,13 +178,13 @@ def test_a_confirmation_that_was_stopped_goes_on_where_it_was(done, tmp_path):
 
     campaign = cut_after(done, tmp_path / "baseline", "confirm_baseline")
     confirm(campaign)
-    assert campaign.state.confirmation.result["verdicts"] == opened(done).state.confirmation.result["verdicts"]
+    assert campaign.state.confirmation.result == opened(done).state.confirmation.result
     assert next_step(campaign.state)[0] == "plot_edit"
 
 
 def test_a_seed_that_fails_is_not_left_out_of_the_confirmation(done, tmp_path):
     campaign = cut_after(done, tmp_path / "ws", "confirm_trained")
-    campaign.record("confirm_trained", seed=4, seconds=1.0, failure="exit code 1 after 1 s", output="", kept="seed4")
+    campaign.record(an(ConfirmTrained, seed=4, failure="exit code 1 after 1 s"))
     confirm(campaign)
     assert campaign.state.confirmation.closed
     assert campaign.confirmed() is None
@@ -205,7 +207,7 @@ def test_a_lost_copy_of_a_baseline_comes_back_from_the_cache(done, tmp_path):
 
 def test_with_stale_ok_an_older_baseline_serves_and_a_damaged_one_is_set_aside(done, empty_cache, tmp_path):
     campaign = cut_after(done, tmp_path / "ws", "baselines", stale_ok=True)
-    now = campaign.state.baselines["conditions"]
+    now = campaign.state.baselines.conditions
     older = {**now, "template": "of last week"}
     recipe = profile_recipe(campaign, "topk")
 

@@ -107,7 +107,7 @@ def test_four_ideas_end_as_they_do_locally_also_when_the_launcher_is_killed(clus
         one, other = (next(place.glob(f"*_{name}")) for place in (locally.runs, there))
         assert numbers(one) == numbers(other)
         assert notes(one) == notes(other)
-        jobs = [event.data["label"] for event in Workspace(other).ledger.events if event.kind == "submitted"]
+        jobs = [event.label for event in Workspace(other).ledger.events if event.kind == "submitted"]
         assert sorted(job for job in jobs if job.startswith("run")) == STEPS
         assert subprocess.run(["git", "-C", other, "status", "--porcelain"], capture_output=True).stdout == b""
     verified = subprocess.run([sys.executable, "-m", "agent.verify", other], cwd=ROOT, capture_output=True, text=True)

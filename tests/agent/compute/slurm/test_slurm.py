@@ -18,6 +18,8 @@ import pytest
 from agent.base.errors import AgentError
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
+from agent.campaign.events import SettingsChanged, Submitted
+from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.cli.begin import take_up
 from agent.compute.jail.spec import Limits
@@ -46,7 +48,7 @@ GO_ON = "go on"
 
 
 def a_campaign(folder: Path, **slurm) -> Campaign:
-    settings = {"profile": str(TINY), "executor": "slurm", "slurm": {**QUICK, **slurm}}
+    settings = Settings(profile=str(TINY), executor="slurm", slurm=SlurmSettings(**{**QUICK, **slurm}))
     folder.mkdir(exist_ok=True)
     return opened(Workspace.create(load_idea(IDEA, ROOT / "ideas"), settings, folder).path)
 
@@ -59,7 +61,7 @@ def opened(path: Path) -> Campaign:
 def given_anew(campaign: Campaign, **slurm) -> None:
     """As `--resume` with another file for --slurm."""
     settings = campaign.settings.model_copy(update={"slurm": SlurmSettings(**{**QUICK, **slurm})})
-    campaign.record("settings", settings=settings.model_dump(mode="json"))
+    campaign.record(SettingsChanged(settings=settings))
 
 
 def held(campaign: Campaign, flag: Path, before: str = "", gpus: int = 0) -> Order:
@@ -241,7 +243,7 @@ def test_a_pre_empted_job_is_queued_again(cluster, tmp_path, capsys):
     flag.write_text(GO_ON)
     assert outcome_of(thread, outcome).ok
     event = next(event for event in campaign.workspace.ledger.events if event.kind == "requeued")
-    assert (event.data["state"], event.data["count"]) == ("PREEMPTED", 1)
+    assert (event.state, event.count) == ("PREEMPTED", 1)
     assert "was pre-empted; it is queued again" in capsys.readouterr().out
     assert order.log.read_text().count("began") == 1
 
@@ -348,7 +350,8 @@ def test_the_job_of_a_workspace_that_was_moved_is_cancelled(cluster, tmp_path):
 def test_a_job_that_slurm_does_not_know_is_submitted_again(cluster, tmp_path, capsys):
     campaign = a_campaign(tmp_path)
     order = an_order(campaign, "print('ends')")
-    campaign.record("submitted", label=LABEL, job="999999", folder=str(_jobs(campaign) / "lost"), order=order.identity)
+    lost = str(_jobs(campaign) / "lost")
+    campaign.record(Submitted(label=LABEL, job="999999", folder=lost, order=order.identity))
     assert run(campaign, order).ok
     assert "job 999999 (run 1: training) vanished without a result; it is queued again" in capsys.readouterr().out
 
@@ -486,8 +489,8 @@ def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(
         f"job {job} (run 1: training) reached its time limit on the cluster (1 min), the last of 2 jobs: "
         "give a longer `time` with --slurm, or a run a shorter --time-limit"
     )
-    events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
-    assert [(event["state"], event["count"]) for event in events] == [("TIMEOUT", 1)]
+    events = [event for event in campaign.workspace.ledger.events if event.kind == "requeued"]
+    assert [(event.state, event.count) for event in events] == [("TIMEOUT", 1)]
     wait_until(lambda: not processes(f"MARK={campaign.workspace.path.parent.name}"))
 
 
@@ -509,6 +512,6 @@ def test_a_job_that_lost_its_node_is_queued_again(cluster, over_time, tmp_path):
     submitted(campaign.workspace.path, 2)
     flag.write_text(GO_ON)
     assert outcome_of(thread, outcome).ok
-    events = [event.data for event in campaign.workspace.ledger.events if event.kind == "requeued"]
-    assert [(event["state"], event["count"]) for event in events] == [("NODE_FAIL", 1)]
+    events = [event for event in campaign.workspace.ledger.events if event.kind == "requeued"]
+    assert [(event.state, event.count) for event in events] == [("NODE_FAIL", 1)]
     assert order.log.read_text() == "began\n"
