@@ -16,8 +16,8 @@ from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.guard import guarded
 from agent.base.keys import scrub
+from agent.base.places import IDEAS, OWN_IDEAS
 
-IDEAS = Path(__file__).resolve().parent.parent / "ideas"
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -95,7 +95,7 @@ def parse_idea(data: object, where: str) -> Idea:
         raise AgentError(f"{where}: {field}: {first['msg'].lower()}") from error
 
 
-def import_ideas(source: Path, folder: Path = IDEAS) -> list[str]:
+def import_ideas(source: Path, folder: Path = OWN_IDEAS) -> list[str]:
     """Write each idea of a list file to a file of its own.
 
     Args:
@@ -120,6 +120,10 @@ def import_ideas(source: Path, folder: Path = IDEAS) -> list[str]:
     taken = [name for name in names if (folder / f"{name}.json").exists()]
     if taken:
         raise AgentError(f"{folder / taken[0]}.json is there already; remove it or rename the idea")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AgentError(f"cannot make {folder}: {error.strerror}; give another folder with --to") from error
     for idea in ideas:
         text = json.dumps(idea.model_dump(), indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / f"{idea.Name}.json", text)
@@ -159,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     importing = commands.add_parser("import", help="take a list file of ideas apart into ideas/NAME.json")
     importing.add_argument("file", type=Path)
-    importing.add_argument("--to", type=Path, default=IDEAS, help="the folder (default: ideas/)")
+    importing.add_argument("--to", type=Path, default=OWN_IDEAS, help="the folder (default: ideas/)")
     commands.add_parser("list", help="the names of the ideas")
     arguments = parser.parse_args(argv)
     try:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from agent.base.errors import AgentError
 from agent.base.guard import guarded
 from agent.base.interrupt import INTERRUPTED, Interrupt
+from agent.base.places import IDEAS, PROJECT, RUNS
 
 if TYPE_CHECKING:
     from agent.base.screen import Screen
     from agent.campaign.campaign import Campaign
     from agent.cli.begin import Checked
 
-ROOT = Path(__file__).resolve().parent.parent
 ALL = "all"
 
 
@@ -59,7 +59,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         if arguments.resume:
             workspaces = [Workspace(path) for path in _stopped_ones(arguments)]
             screens = _screens(arguments, [workspace.path.name for workspace in workspaces], interrupt)
-            campaigns = [Campaign(*one, ROOT) for one in zip(workspaces, screens, strict=True)]
+            campaigns = [Campaign(*one, PROJECT) for one in zip(workspaces, screens, strict=True)]
         else:
             names = _names(arguments)
             ready = [_checked(arguments, name, len(names) > 1) for name in names]
@@ -334,8 +334,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before a call once this much is spent")
     parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before a call once this many are used")
-    parser.add_argument("--ideas", type=Path, default=ROOT / "ideas", help="the folder of ideas")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder that campaigns are made in")
+    parser.add_argument("--ideas", type=Path, default=IDEAS, help="the folder of ideas")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder that campaigns are made in")
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--quiet", action="store_true", help="only the result and errors")
     style.add_argument("--json", action="store_true", help="one JSON object a line on standard output")

@@ -6,8 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from agent.base.errors import AgentError
+from agent.base.places import LATEX
 
-SHIPPED = Path(__file__).resolve().parents[2] / "templates" / "sae_experiment" / "latex" / "references.bib"
+SHIPPED = LATEX / "references.bib"
 
 
 @dataclass(frozen=True)

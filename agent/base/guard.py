@@ -10,8 +10,7 @@ from typing import TextIO
 
 from agent.base.errors import AgentError
 from agent.base.keys import environment, scrub, withhold
-
-ROOT = Path(__file__).resolve().parents[2]
+from agent.base.places import PROJECT
 
 
 def guarded(main: Callable[[], int]) -> int:
@@ -24,7 +23,7 @@ def guarded(main: Callable[[], int]) -> int:
         Its exit code.
     """
     withhold()
-    for folder in (Path.cwd(), ROOT):
+    for folder in (Path.cwd(), PROJECT):
         with suppress(AgentError):  # who needs that `.env` will say what is wrong with it
             environment(folder)
     # A process that dies of a signal would leave its memory in a file.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.base.errors import AgentError
 from agent.base.files import flush_folder, write_atomically
+from agent.base.places import RUNS, TEMPLATE
 from agent.campaign.events import Started
 from agent.campaign.folder import EDITABLE, EXPERIMENT, NOTES, Folder, told
 from agent.campaign.ledger import Ledger
@@ -22,9 +23,6 @@ from agent.idea import Idea
 if TYPE_CHECKING:
     from git import Repo
 
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "templates" / "sae_experiment"
-RUNS = ROOT / "runs"
 # Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
 IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n.*.new\n__pycache__/\n"
 LOCK = ".lock"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.base.errors import AgentError
+from agent.base.places import PROJECT
 from agent.base.screen import Screen, duration
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Resumed, SettingsChanged
@@ -18,8 +19,6 @@ from agent.compute.slurm.settings import SlurmSettings, load_slurm_settings
 from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
 from lab.settings import Profile, load_profile
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> li
     try:
         for one, screen in zip(ready, screens, strict=True):
             workspace = Workspace.create(one.idea, one.settings, runs)
-            made.append(Campaign(workspace, screen, ROOT))
+            made.append(Campaign(workspace, screen, PROJECT))
             screen.say(f"[bold]{one.idea.Title}[/bold]")
             screen.say(f"  {one.said}")
             screen.say(f"  workspace {workspace.path}")
@@ -169,8 +168,8 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _slurm(arguments: argparse.Namespace) -> SlurmSettings | None:
-    """The user's settings of the cluster: the file that is named, or the one beside the program, where there is one."""
-    usual = ROOT / "slurm.toml"
+    """The user's settings of the cluster: the file that is named, or the project's own, where there is one."""
+    usual = PROJECT / "slurm.toml"
     if arguments.slurm:
         return load_slurm_settings(arguments.slurm)
     return load_slurm_settings(usual) if arguments.executor == "slurm" and usual.is_file() else None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from agent.base.files import write_atomically
 from agent.base.keys import hub_token, scrub
+from agent.base.places import PROJECT
 from agent.compute.gpus import VISIBLE
 from agent.compute.jail.spec import Limits
-from agent.compute.local import ROOT, Result, run
+from agent.compute.local import Result, run
 from agent.compute.sandbox import choose_sandbox, contain, gpus, remove, tidy
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def _set_up(order: Order, tick: Callable[[], None]) -> Result:
     Neither the order, which may be written to a file, nor the environment, which others can read, has the token.
     """
     seconds = order.limits.seconds if order.limits.seconds is not None else float("inf")
-    token = hub_token(ROOT)
+    token = hub_token(PROJECT)
     env = {**order.env, "HF_TOKEN_PATH": "/dev/stdin"} if token else order.env
     result = run(order.command, cwd=order.cwd, env=env, log=order.log, seconds=seconds, tick=tick, stdin=token)
     if token:

@@ -14,12 +14,12 @@ from typing import Literal
 
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
+from agent.base.places import CODE
 from agent.compute.jail.spec import Ended, Limits, Report, Spec, Way
 
 # A supervisor that was told to end has this many seconds.
 PATIENCE = 20.0
 POLL = 0.1
-ROOT = Path(__file__).resolve().parents[2]
 _SUPERVISOR = "import sys; sys.path.insert(0, sys.argv[1]); from agent.compute.jail.supervise import main; main()"
 _OPEN = Spec("none", [], "", {})
 
@@ -141,7 +141,7 @@ def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
     """Have a supervisor run the spec, and end it when the caller is interrupted."""
     process = subprocess.Popen(
         # Nothing of the caller's environment, where keys may be, is in the supervisor's or beneath it.
-        [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(ROOT)],
+        [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(CODE)],
         env={},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

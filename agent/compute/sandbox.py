@@ -21,6 +21,7 @@ from pathlib import Path
 
 from agent.base.errors import AgentError
 from agent.base.files import scratch_prefix
+from agent.base.places import CODE, PROJECT
 from agent.compute.jail import landlock, seccomp
 from agent.compute.jail.spec import Limits, Spec, Way
 from agent.compute.local import Result, run
@@ -161,7 +162,7 @@ def contain(
         "",
         {},
         readable=_outermost([*_packages(), *asked]),
-        listed=[str(_lab().parent)],
+        listed=[str(CODE)],
         writable=[str(path) for path in folders],
         devices=list(devices),
         program=sandbox.program,
@@ -227,21 +228,15 @@ def gpus() -> list[str]:
 @functools.cache
 def _packages() -> tuple[Path, ...]:
     """The interpreter, its packages and the machine's libraries."""
-    python = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent, _lab()]
+    python = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent, CODE / "lab"]
     python += [Path(path) for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))]
     # Packages installed from their sources elsewhere; the project's own folder holds runs and the user's keys as well.
-    home, project = Path(os.environ.get("HOME", "/root")), _lab().parent
+    home = Path(os.environ.get("HOME", "/root"))
     others = [Path(entry).absolute() for entry in sys.path if entry and Path(entry).is_dir()]
-    private = (home, project, Path.cwd(), Path(tempfile.gettempdir()), Path(_OWN_TMP))
+    private = (home, PROJECT, Path.cwd(), Path(tempfile.gettempdir()), Path(_OWN_TMP))
     python += [path for path in others if not any(place.is_relative_to(path) for place in private)]
     libraries = [Path(path) for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path.startswith("/")]
     return (*map(Path, _SYSTEM), *python, *libraries)
-
-
-def _lab() -> Path:
-    import lab
-
-    return Path(lab.__file__).parent
 
 
 def _outermost(paths: Iterable[Path]) -> list[str]:

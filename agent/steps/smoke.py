@@ -10,11 +10,11 @@ from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import sha256
+from agent.base.places import CODE
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Smoked, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
-from agent.campaign.workspace import TEMPLATE
 from agent.compute.local import Result, tail
 from agent.compute.slurm.settings import SlurmSettings
 from agent.gates.changed import Region, never_ran
@@ -158,8 +158,7 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
     source = campaign.workspace.at(campaign.state.template, EXPERIMENT)
     baselines = campaign.state.baselines
     given = campaign.profile.model_dump(mode="json", include={"subject", "corpus", "activations", "training"})
-    lab = Path(TEMPLATE.parents[1] / "lab")
-    code = [sha256((lab / name).read_bytes()) for name in ("smoke.py", "sparse.py")]
+    code = [sha256((CODE / "lab" / name).read_bytes()) for name in ("smoke.py", "sparse.py")]
     key = {
         "experiment": sha256(source),
         "facts": baselines.conditions.get("facts") if baselines else None,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from agent.base.errors import AgentError
 from agent.base.guard import guarded
-
-ROOT = Path(__file__).resolve().parents[2]
+from agent.base.places import WRITEUPS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--citations", default="", metavar="URL", help="search works there: openalex, or a server of its protocol"
     )
     parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before a call once this much is spent")
-    parser.add_argument("--writeups", type=Path, default=ROOT / "writeups", help="the folder that papers are made in")
+    parser.add_argument("--writeups", type=Path, default=WRITEUPS, help="the folder that papers are made in")
     return parser
 
 

@@ -11,13 +11,13 @@ from agent.audit.bibliography import Entry, read_bibliography
 from agent.audit.evidence import Evidence
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
+from agent.base.places import LATEX
 from agent.writeup.numbers import appendix, numbers_of, write_numbers
 from agent.writeup.outline import Section
 
 if TYPE_CHECKING:
     from agent.writeup.latex import Problem
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "templates" / "sae_experiment" / "latex"
 BIBLIOGRAPHY = "references.bib"
 _DENIES = re.compile(r"\b(?:no|not|nor|neither|without|null|fails?|does ?n't|cannot)\b", re.IGNORECASE)
 
@@ -50,8 +50,8 @@ class Paper:
         """
         try:
             (self.folder / "sections").mkdir(parents=True, exist_ok=True)
-            shutil.copy(TEMPLATE / "sae-scientist.sty", self.folder)
-            shutil.copy(TEMPLATE / BIBLIOGRAPHY, self.folder)
+            shutil.copy(LATEX / "sae-scientist.sty", self.folder)
+            shutil.copy(LATEX / BIBLIOGRAPHY, self.folder)
             if (self.evidence.folder / "figures").is_dir():
                 shutil.copytree(self.evidence.folder / "figures", self.folder / "figures", dirs_exist_ok=True)
         except OSError as error:
@@ -91,7 +91,7 @@ class Paper:
             keep_trailing_newline=True,
             autoescape=False,
         )
-        template = environment.from_string((TEMPLATE / "paper.tex.j2").read_text(encoding="utf-8"))
+        template = environment.from_string((LATEX / "paper.tex.j2").read_text(encoding="utf-8"))
         rest = [(section.name, _tidy(self.text(section)).strip()) for section in self.sections[1:]]
         text = template.render(title=_tidy(title), abstract=_tidy(abstract), sections=rest, date=self.date)
         for name, body in [(self.sections[0].name, _tidy(abstract)), *rest]:

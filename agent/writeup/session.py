@@ -9,9 +9,9 @@ from pathlib import Path
 from agent.audit.evidence import gather
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
+from agent.base.places import IDEAS
 from agent.campaign.record import Record
 from agent.compute.sandbox import Sandbox, choose_sandbox
-from agent.idea import IDEAS
 from agent.models import make_model
 from agent.models.base import Model
 from agent.models.budget import Budget

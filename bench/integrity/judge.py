@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.base.places import TEMPLATE
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Ended, SmokeFailed
@@ -14,7 +15,7 @@ from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import broken_seals, seal_results
 from agent.campaign.settings import Settings
 from agent.campaign.state import Run
-from agent.campaign.workspace import TEMPLATE, Workspace
+from agent.campaign.workspace import Workspace
 from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
 from agent.idea import parse_idea

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from agent.base.errors import AgentError
-from agent.idea import IDEAS, import_ideas, list_ideas, load_idea, main
+from agent.base.places import IDEAS
+from agent.idea import import_ideas, list_ideas, load_idea, main
 
 GOOD = {
     "Name": "an_idea",

@@ -125,7 +125,7 @@ def run_watched(command, temporary, **given):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
     with process, watched(process, temporary) as seen:
         try:
-            out, err = process.communicate(timeout=180)
+            out, err = process.communicate(timeout=500)
         finally:
             process.kill()
     return process.returncode, {**seen, "stdout": out, "stderr": err}

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from agent.base.places import TEMPLATE
 from agent.campaign.folder import EXPERIMENT, PLOT
-from agent.campaign.workspace import TEMPLATE
 from agent.dialogue.reply import parse_reply
 from agent.edit import apply_reply
 from agent.gates.canonical import code_key

@@ -18,13 +18,13 @@ from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from agent.base.errors import AgentError
 from agent.base.keys import child_environment
+from agent.base.places import CODE
 from agent.compute.gpus import VISIBLE
 from agent.compute.job import Order, carry_out
 from agent.compute.local import Result
 from agent.compute.slurm.queue import Unanswered, slurm
 from agent.compute.slurm.settings import SlurmSettings
 
-ROOT = Path(__file__).resolve().parents[3]
 # Beside the variables that any child process may have: where Slurm's commands find their cluster.
 _FOR_SLURM = ("SLURM_CONF", "KRB5CCNAME")
 # A node has its own.
@@ -118,7 +118,7 @@ def parameters(order: Order, settings: SlurmSettings, name: str, usual_memory: f
             "export": "ALL",
             # Queued again only by the launcher, which counts, empties the folders first and says so.
             "no-requeue": True,
-            "chdir": str(ROOT),
+            "chdir": str(CODE),
             **{option: value for option, value in settings.extra.items() if value is not False},
         },
     }

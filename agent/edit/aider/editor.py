@@ -17,6 +17,7 @@ from pathlib import Path
 from agent.base.errors import AgentError
 from agent.base.files import scratch_prefix
 from agent.base.keys import child_environment, scrub
+from agent.base.places import CODE
 from agent.edit.aider.bridge import MODEL_NAME, Bridge
 from agent.edit.gate import added_faults
 from agent.edit.store import Change, write_all
@@ -57,7 +58,7 @@ def find_aider(environ: Mapping[str, str] | None = None) -> Path:
         if not os.access(given, os.X_OK):
             raise AgentError(f"{COMMAND_VARIABLE} is {given}, which is no command: give the path of aider")
         return Path(given)
-    built = Path(__file__).resolve().parents[3] / ".aider-venv" / "bin" / "aider"
+    built = CODE / ".aider-venv" / "bin" / "aider"
     if built.exists():
         return built
     found = shutil.which("aider", path=environ.get("PATH"))

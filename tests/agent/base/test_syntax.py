@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from agent.base.places import TEMPLATE
 from agent.base.syntax import expression_tree, literal
 from agent.campaign.folder import EXPERIMENT
-from agent.campaign.workspace import TEMPLATE
 from agent.gates.canonical import canonical
 from agent.gates.protect import breaches
 
