@@ -342,5 +342,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def command() -> int:
+    """The command of a shell, `sae-scientist`: the command line with its keys kept."""
+    return guarded(main)
+
+
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(command())

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -154,3 +155,12 @@ def test_without_a_token_the_set_up_has_no_input(tmp_path, monkeypatch):
     )
     assert carry_out(order).ok
     assert (tmp_path / "log").read_text() == "'' None\n"
+
+
+def test_every_command_is_guarded():
+    """Those of `python -m`, and those that an installation makes."""
+    for path in (ROOT / "agent").rglob("*.py"):
+        _, begins, end = path.read_text().partition('\nif __name__ == "__main__":\n')
+        assert not begins or end in ("    sys.exit(guarded(main))\n", "    sys.exit(command())\n"), path
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"sae-scientist": "agent.launch:command"}
