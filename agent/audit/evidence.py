@@ -86,7 +86,7 @@ class Evidence:
     @cached_property
     def known_baselines(self) -> dict[str, Group]:
         """The baselines of all sets by name, a newer one in place of an older one of its name."""
-        sets = range(len(self.record.state.eras))
+        sets = range(len(self.record.state.baseline_sets))
         return {name: group for number in sets for name, group in self.record.groups(number).items()}
 
     def beside(self, runs: Iterable[str]) -> "Evidence":
@@ -98,9 +98,9 @@ class Evidence:
         Returns:
             The same evidence, with the baselines of their set where all are of one.
         """
-        sets = {self.record.attempt(int(name.removeprefix("run_"))).era for name in runs if name in self.runs}
+        sets = {self.record.attempt(int(name.removeprefix("run_"))).baseline_set for name in runs if name in self.runs}
         chosen = sets.pop() if len(sets) == 1 else None
-        if chosen is None or chosen == len(self.record.state.eras) - 1:
+        if chosen is None or chosen == len(self.record.state.baseline_sets) - 1:
             return self
         if chosen not in self._of_sets:
             groups = self.record.groups(chosen)
@@ -304,5 +304,5 @@ def _quoted(record: "Record") -> Iterator[str]:
     yield from confirmation_text(record)
     yield chance_text(record)
     for run in state.scored:
-        era = run.last.era if run.last else None
-        yield beside_frontier(record.verdict(run), record.grid(era), record.goal)
+        baseline_set = run.last.baseline_set if run.last else None
+        yield beside_frontier(record.verdict(run), record.grid(baseline_set), record.goal)

@@ -111,7 +111,7 @@ def _baseline_trained(event: BaselineTrained, state: State) -> None:
 
 @apply.register
 def _baselines(event: BaselinesMade, state: State) -> None:
-    state.eras.append(event)
+    state.baseline_sets.append(event)
     state.stale, state.changed = False, ()
 
 
@@ -183,7 +183,7 @@ def _lost(event: Lost, state: State) -> None:
 @apply.register
 def _scored(event: Scored, state: State) -> None:
     last = _last(state, event)
-    last.score, last.era, last.changed = event, len(state.eras) - 1, state.changed
+    last.score, last.baseline_set, last.changed = event, len(state.baseline_sets) - 1, state.changed
 
 
 @apply.register
@@ -233,7 +233,7 @@ def _plot_edited(event: PlotEdited, state: State) -> None:
     state.plot_edited = state.plots = event.commit
     state.plot_refusals = []
     if event.analysis:
-        state.closing, state.closing_set = event.analysis, len(state.eras) - 1
+        state.closing, state.closing_set = event.analysis, len(state.baseline_sets) - 1
 
 
 @apply.register

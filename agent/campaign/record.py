@@ -135,7 +135,7 @@ class Record:
     def baseline_dir(self, baseline_set: int | None = None) -> Path:
         """Where a set of baselines lies; those that were made again have moved."""
         folder = self.folder.run_dir(0)
-        newest = len(self.state.eras) - 1
+        newest = len(self.state.baseline_sets) - 1
         return folder if baseline_set is None or baseline_set >= newest else folder / f"stale_{baseline_set + 1}"
 
     def confirm_dir(self, number: int) -> Path:
@@ -226,7 +226,7 @@ class Record:
         """A result of a run beside the baseline that it is judged against; `verdict` once it is in the ledger."""
         assert run.last is not None
         scored = run.last.score is not None
-        groups = self.groups(run.last.era if scored else None)
+        groups = self.groups(run.last.baseline_set if scored else None)
         return best_comparison(result, groups.values(), run.last.changed if scored else self.state.changed)
 
     def between(self, source: str, base: str, baseline_set: int | None = None) -> Comparison:
@@ -253,7 +253,7 @@ class Record:
         first, second = runs.get(source), runs.get(base)
         if first and base == self.verdict(first).baseline.name:
             return self.verdict(first)
-        sets = [run.last.era for run in (first, second) if run and run.last]
+        sets = [run.last.baseline_set for run in (first, second) if run and run.last]
         of_set = sets[0] if sets else baseline_set
         ours, theirs = self.group(source, of_set), self.group(base, of_set)
         if ours is None or theirs is None:

@@ -43,7 +43,7 @@ class Refusal:
 class Attempt:
     """One edit of a run that was taken, and what became of it.
 
-    `era` counts the sets of baselines; the run is compared with the one that was valid when it was scored. `changed`
+    `baseline_set` is the number of one set of baselines; the run is compared with the one that was valid when it was scored. `changed`
     names what had changed since these were made, where the user went on all the same.
     """
 
@@ -60,7 +60,7 @@ class Attempt:
     failure: FailureEvent | None = None
     score: Scored | None = None
     matched: Matched | None = None
-    era: int = 0
+    baseline_set: int = 0
     changed: tuple[str, ...] = ()
 
 
@@ -117,7 +117,7 @@ class State:
     settings: Settings
     idea: str
     template: str
-    eras: list[BaselinesMade] = field(default_factory=list)
+    baseline_sets: list[BaselinesMade] = field(default_factory=list)
     making: dict[str, dict[int, dict[str, str]]] = field(default_factory=dict)
     stale: bool = False
     changed: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class State:
     @property
     def baselines(self) -> BaselinesMade | None:
         """The event of the newest baselines; None where there are none, or they have to be made again."""
-        return self.eras[-1] if self.eras and not self.stale else None
+        return self.baseline_sets[-1] if self.baseline_sets and not self.stale else None
 
     @property
     def unmatched(self) -> Run | None:

@@ -111,7 +111,7 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
     scored = run.status == "scored"
     comparison = record.verdict(run) if scored else None
     last = run.last
-    era = last.era if last and scored else None
+    baseline_set = last.baseline_set if last and scored else None
     return {
         "number": run.number,
         "title": last.change if last else "no edit was taken",
@@ -121,15 +121,15 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
         "settings": changed_settings(record, run) if scored else "",
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
         "against": _against(comparison) if comparison else "",
-        "frontier": beside_frontier(comparison, record.grid(era), record.goal) if comparison else "",
+        "frontier": beside_frontier(comparison, record.grid(baseline_set), record.goal) if comparison else "",
         "table": metric_table(record, run, comparison, headlines(record)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
-        "prediction": told(record, last.prediction, era)
+        "prediction": told(record, last.prediction, baseline_set)
         if last and not (comparison and last.predictions)
         else _why(record, run),
         "troubles": _troubles(run),
         "log": _log(run),
-        "analysis": told(record, run.analysis, era),
+        "analysis": told(record, run.analysis, baseline_set),
     }
 
 

@@ -152,7 +152,7 @@ def metric_table(record: Record, run: Run, comparison: Comparison, names: list[s
         The table; the first verdict is against `comparison.baseline`, the second against the best earlier run.
     """
     assert run.last is not None
-    valid = record.groups(run.last.era)
+    valid = record.groups(run.last.baseline_set)
     groups = [group for name, group in valid.items() if name in record.baselines or group is comparison.baseline]
     others = [found for found in (comparison, record.beside_earlier(run)) if found]
     header = ["metric", "", comparison.run.name, *(group.name for group in groups)]
@@ -191,9 +191,9 @@ def columns(rows: list[list[str]]) -> str:
     return "\n".join(made)
 
 
-def told(record: Record, text: str, era: int | None = None) -> str:
-    """A text of the model, its references filled in; those to baselines from the era it speaks of."""
-    return fill(text, lambda source, metric: record.lookup(source, metric, era))
+def told(record: Record, text: str, baseline_set: int | None = None) -> str:
+    """A text of the model, its references filled in; those to baselines from the set it speaks of."""
+    return fill(text, lambda source, metric: record.lookup(source, metric, baseline_set))
 
 
 def change_cells(row: Row | None) -> list[str]:

@@ -251,18 +251,18 @@ def _copy_grid(campaign: Campaign, folder: Path) -> None:
 
 def _move_stale(campaign: Campaign) -> None:
     """Put the baselines of before where they stay; what a stopped attempt at new ones left is made again."""
-    eras = campaign.state.eras
-    if not eras:
+    baseline_sets = campaign.state.baseline_sets
+    if not baseline_sets:
         return
     folder = campaign.workspace.run_dir(0)
-    kept = folder / f"stale_{len(eras)}"
+    kept = folder / f"stale_{len(baseline_sets)}"
     there = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("stale_")]
     there = [path for path in there if path != _making(campaign)]
     if kept.is_dir():
         for path in there:
             shutil.rmtree(path)
         return
-    half_moved = folder / f"stale_{len(eras)}.part"
+    half_moved = folder / f"stale_{len(baseline_sets)}.part"
     half_moved.mkdir(exist_ok=True)
     for path in there:
         if path != half_moved:

@@ -87,7 +87,7 @@ def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:
     baselines = campaign.state.baselines
     assert baselines is not None
     assert plan.run is not None
-    recipe = Recipe(campaign.groups(campaign.attempt(plan.run).era)[plan.against].overrides, tuple(plan.seeds))
+    recipe = Recipe(campaign.groups(campaign.attempt(plan.run).baseline_set)[plan.against].overrides, tuple(plan.seeds))
     cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline {plan.against} on fresh seeds")
     folder = campaign.workspace.run_dir(0) / "fresh"
     folder.mkdir(exist_ok=True)

@@ -183,7 +183,7 @@ def _baselines(record: Record, names: list[str]) -> list[RunView]:
 
 
 def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]) -> RunView:
-    last, era = run.last, run.last.era if run.last and run.status == "scored" else None
+    last, baseline_set = run.last, run.last.baseline_set if run.last and run.status == "scored" else None
     comparison = record.verdict(run) if run.status == "scored" else None
     first = run.attempts[0].parent if run.attempts else ""
     spent = spent_by([line for line in lines if line.get("purpose") == f"run_{run.number}"])
@@ -199,8 +199,8 @@ def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]
         baseline=comparison.baseline.name if comparison else "",
         confounds=tuple(map(str, comparison.confounds)) if comparison else (),
         predictions=tuple(_predictions(run, comparison)) if comparison else (),
-        prediction=told(record, last.prediction, era) if last else "",
-        analysis=told(record, run.analysis, era),
+        prediction=told(record, last.prediction, baseline_set) if last else "",
+        analysis=told(record, run.analysis, baseline_set),
         settings=changed_settings(record, run) if comparison else "",
         parent=first[:8],
         summary=diff_summary(record, run),

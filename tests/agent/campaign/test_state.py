@@ -173,7 +173,7 @@ def test_stale_baselines_are_made_again_and_each_run_keeps_those_it_was_judged_b
     step, run = next_step(state_after(*trained, BASELINES))
     assert (step, run.number) == ("execute", 2), "what was trained under the old conditions is trained again"
     state = state_after(*trained, BASELINES, an(Ran, run=2), an(Scored, run=2))
-    assert [run.last.era for run in state.runs] == [0, 1]
+    assert [run.last.baseline_set for run in state.runs] == [0, 1]
     assert [run.last.changed for run in state.runs] == [(), ()]
 
 
@@ -181,7 +181,7 @@ def test_stale_baselines_that_were_accepted_stand_beside_every_later_run():
     accepted = Stale(changes=["the template"], accepted=True)
     scored = [an(Edited, run=2), an(Ran, run=2), an(Scored, run=2)]
     state = state_after(BASELINES, *ONE_RUN, accepted, *scored)
-    assert [(run.last.era, run.last.changed) for run in state.runs] == [(0, ()), (0, ("the template",))]
+    assert [(run.last.baseline_set, run.last.changed) for run in state.runs] == [(0, ()), (0, ("the template",))]
 
 
 def test_a_campaign_that_is_closed_and_goes_on_is_closed_anew():
