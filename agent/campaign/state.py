@@ -43,8 +43,8 @@ class Refusal:
 class Attempt:
     """One edit of a run that was taken, and what became of it.
 
-    `baseline_set` is the number of one set of baselines; the run is compared with the one that was valid when it was scored. `changed`
-    names what had changed since these were made, where the user went on all the same.
+    `baseline_set` is the number of the set of baselines that was valid when the run was scored, and with which it is
+    compared. `changed` names what had changed since these were made, where the user went on all the same.
     """
 
     number: int
