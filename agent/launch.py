@@ -160,16 +160,16 @@ def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, in
     from agent.cli.begin import settings_with
     from agent.cli.side_by_side import UNEXPECTED, run_together
     from agent.compute.executor import places, share_cores
-    from agent.models import Purse
+    from agent.models import Budget
     from lab.errors import LabError
 
     resumed = bool(arguments.resume)
     settings = [settings_with(campaign, arguments) if resumed else campaign.settings for campaign in campaigns]
-    purses: dict[tuple[str, ...], Purse] = {}
+    budgets: dict[tuple[str, ...], Budget] = {}
     for campaign, chosen in zip(campaigns, settings, strict=True):
-        if chosen.together and chosen.together not in purses:
-            purses[chosen.together] = campaign.purse_with(chosen)
-        campaign.purse = purses.get(chosen.together)
+        if chosen.together and chosen.together not in budgets:
+            budgets[chosen.together] = campaign.budget_with(chosen)
+        campaign.budget = budgets.get(chosen.together)
     jobs = min(arguments.jobs or places(settings), len(campaigns))
     if any(chosen.executor == "local" for chosen in settings):
         share_cores(jobs)

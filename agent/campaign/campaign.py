@@ -16,7 +16,7 @@ from agent.models.base import Model, Reply, Request
 if TYPE_CHECKING:
     from agent.compute.executor import Executor
     from agent.compute.sandbox import Sandbox
-    from agent.models import Purse
+    from agent.models import Budget
 
 
 @dataclass
@@ -27,13 +27,13 @@ class Campaign(Record):
         folder: Its folder, which its steps change.
         screen: What the user sees.
         root: The folder with the user's `.env`.
-        purse: The budget, where campaigns of this process share one.
+        budget: The budget, where campaigns of this process share one.
     """
 
     folder: Workspace
     screen: Screen
     root: Path
-    purse: "Purse | None" = None
+    budget: "Budget | None" = None
 
     @property
     def workspace(self) -> Workspace:
@@ -66,20 +66,20 @@ class Campaign(Record):
         return make_model(
             self.settings.model,
             transcript=self.workspace.path / TRANSCRIPT,
-            purse=self.purse or self.purse_with(self.settings),
+            budget=self.budget or self.budget_with(self.settings),
             start=self.state.calls,
             root=self.root,
             check=self.screen.check,
         )
 
-    def purse_with(self, settings: Settings) -> "Purse":
+    def budget_with(self, settings: Settings) -> "Budget":
         """The budget as settings have it, with what the campaigns that share it have spent so far."""
-        from agent.models import Budget, Purse, Transcript
+        from agent.models import Budget, BudgetLimits, Transcript
 
         path = self.workspace.path
         folders = {path, *(path.parent / name for name in settings.together)}
         transcripts = [Transcript(folder / TRANSCRIPT) for folder in sorted(folders)]
-        return Purse(Budget(settings.budget_usd, settings.budget_tokens), transcripts)
+        return Budget(BudgetLimits(settings.budget_usd, settings.budget_tokens), transcripts)
 
     def record(self, event: AnyEvent) -> None:
         """Write an event to the ledger and tell the screen."""

@@ -12,7 +12,7 @@ from agent.base.keys import child_environment, environment, remember_keys, scrub
 from agent.models.anthropic import OWN_URL as ANTHROPIC_URL
 from agent.models.anthropic import AnthropicModel
 from agent.models.base import BudgetExceeded, CallFailed, ContextTooLong, Model, Reply, Request
-from agent.models.budget import Budget, Purse
+from agent.models.budget import Budget, BudgetLimits
 from agent.models.openai import COMPATIBLE_KEY_NAME, OpenAIModel, is_own, shown_url
 from agent.models.openai import OWN_URL as OPENAI_URL
 from agent.models.recorded import Recorded
@@ -24,12 +24,12 @@ __all__ = [
     "DEFAULT_NAMES",
     "Budget",
     "BudgetExceeded",
+    "BudgetLimits",
     "CallFailed",
     "Choice",
     "ContextTooLong",
     "Model",
     "ModelSettings",
-    "Purse",
     "Recorded",
     "ReplayModel",
     "Reply",
@@ -123,9 +123,9 @@ def make_model(
     *,
     script: Path | None = None,
     transcript: Path | None = None,
-    budget: Budget | None = None,
+    limits: BudgetLimits | None = None,
     start: int | None = None,
-    purse: Purse | None = None,
+    budget: Budget | None = None,
     root: Path | None = None,
     environ: Mapping[str, str] | None = None,
     settings: ModelSettings | None = None,
@@ -137,9 +137,9 @@ def make_model(
         spec: see `choose`.
         script: the idea's scripted campaign, the last resort of `auto`.
         transcript: where the calls are recorded; with None they are not, and no budget is kept.
-        budget: limits in dollars and tokens.
+        limits: in dollars and tokens.
         start: the last transcript line that finished turns have used (0: none yet); see `Recorded`.
-        purse: the budget, where campaigns share one.
+        budget: the budget, where campaigns share one.
         root: the folder with `.env`; the working directory when None.
         environ: where keys are looked for, in place of the environment and `.env`.
         settings: patience with a faulty server; from the environment when None.
@@ -162,12 +162,12 @@ def make_model(
     else:
         client = _client(choice, environ, settings or ModelSettings.from_environment(environ))
         model, price_known = client, client.price_known
-    budget = purse.budget if purse is not None else budget or Budget()
-    budget.check_price(model.name, known=price_known)
+    limits = budget.limits if budget is not None else limits or BudgetLimits()
+    limits.check_price(model.name, known=price_known)
     if record is None:
         return model
     in_order = choice.provider == "replay"
-    return Recorded(model, record, purse=purse or Purse(budget, [record]), start=start, in_order=in_order, check=check)
+    return Recorded(model, record, budget=budget or Budget(limits, [record]), start=start, in_order=in_order, check=check)
 
 
 def _client(choice: Choice, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel | OpenAIModel:

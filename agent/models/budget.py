@@ -15,7 +15,7 @@ _POLL = 0.2
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetLimits:
     """Hard limits for a campaign, or for several together; None is no limit.
 
     Attributes:
@@ -72,21 +72,21 @@ class Budget:
         return self.usd is not None or self.tokens is not None
 
 
-class Purse:
+class Budget:
     """A budget and what was spent of it, by one campaign or by several side by side.
 
     A call under way is counted like the dearest so far, so that campaigns side by side pass the budget by no more than
     one does alone: by its last call.
     """
 
-    def __init__(self, budget: Budget, transcripts: Sequence[Transcript]) -> None:
+    def __init__(self, limits: BudgetLimits, transcripts: Sequence[Transcript]) -> None:
         """Add up what was spent before.
 
         Args:
-            budget: the limits.
+            limits: in dollars and tokens.
             transcripts: those of all campaigns that share the budget.
         """
-        self.budget = budget
+        self.limits = limits
         self._spent = sum((transcript.spent() for transcript in transcripts), Spent())
         self._dearest = Spent()
         self._under_way = 0
@@ -105,8 +105,8 @@ class Purse:
         with self._ended:
             while True:
                 check()
-                self.budget.check(self._spent)
-                if not self._under_way or not self.budget.limited or self._has_room():
+                self.limits.check(self._spent)
+                if not self._under_way or not self.limits.limited or self._has_room():
                     break
                 self._ended.wait(_POLL)
             self._under_way += 1
@@ -131,7 +131,7 @@ class Purse:
         tokens = self._spent.tokens + self._under_way * self._dearest.tokens
         dollars = self._spent.dollars + self._under_way * self._dearest.dollars
         try:
-            self.budget.check(Spent(self._spent.calls, tokens, dollars))
+            self.limits.check(Spent(self._spent.calls, tokens, dollars))
         except BudgetExceeded:
             return False
         return True

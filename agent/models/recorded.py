@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.base.keys import scrub
 from agent.models.base import CallFailed, Model, Reply, Request
-from agent.models.budget import Budget, Purse
+from agent.models.budget import Budget, BudgetLimits
 from agent.models.transcript import Transcript, reply_from, spent_on
 
 
@@ -20,7 +20,7 @@ class Recorded:
         model: Model,
         transcript: Transcript,
         *,
-        purse: Purse | None = None,
+        budget: Budget | None = None,
         start: int | None = None,
         in_order: bool = False,
         check: Callable[[], None] = lambda: None,
@@ -30,14 +30,14 @@ class Recorded:
         Args:
             model: who answers what the transcript does not.
             transcript: the campaign's; its lines after `start` may answer calls of the resumed campaign.
-            purse: asked before each real call, and told after it; no limit when None.
+            budget: asked before each real call, and told after it; no limit when None.
             start: the number of the last line whose reply the campaign's finished turns have used (`Reply.call`).
             in_order: answer with the lines after `start` whatever is asked, as a script would; needs `start`.
             check: called before each real call; raises when the user wants to stop.
         """
         self.model = model
         self.transcript = transcript
-        self._purse = purse or Purse(Budget(), [])
+        self._budget = budget or Budget(BudgetLimits(), [])
         answered = (line for line in transcript.lines() if isinstance(line.get("reply"), str))
         self._pending = [line for line in answered if int(line.get("n") or 0) > (start or 0)]
         self._in_order = in_order and start is not None
@@ -61,14 +61,14 @@ class Recorded:
         if line is not None:
             return replace(reply_from(line), recorded=True)
         self.transcript.check_room()
-        with self._purse.call(self._check):
+        with self._budget.call(self._check):
             try:
                 reply = self.model.ask(request)
             except CallFailed as failure:
                 self.transcript.append_failure(request, self.name, str(failure), failure.cost)
-                self._purse.add(spent_on(failure.cost))
+                self._budget.add(spent_on(failure.cost))
                 raise
-            self._purse.add(spent_on(reply))
+            self._budget.add(spent_on(reply))
             return self.transcript.append(request, replace(reply, text=scrub(reply.text)))
 
     def _take(self, request: Request) -> dict[str, Any] | None:

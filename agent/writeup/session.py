@@ -14,7 +14,7 @@ from agent.campaign.record import Record
 from agent.compute.sandbox import Sandbox, choose_sandbox
 from agent.models import make_model
 from agent.models.base import Model
-from agent.models.budget import Budget
+from agent.models.budget import BudgetLimits
 from agent.report.tables import brief
 from agent.writeup.citations import Library
 from agent.writeup.draft import Writer
@@ -137,5 +137,5 @@ def _model(options: Options, record: Record, paper: Paper) -> Model:
         spec = f"replay:{script}"
     if spec == "auto" and not record.settings.model.startswith("replay:"):
         spec = record.settings.model
-    budget = Budget(options.budget_usd, None)
-    return make_model(spec, transcript=paper.folder / "transcript.jsonl", budget=budget, start=0, root=Path.cwd())
+    limits = BudgetLimits(options.budget_usd, None)
+    return make_model(spec, transcript=paper.folder / "transcript.jsonl", limits=limits, start=0, root=Path.cwd())

@@ -18,9 +18,9 @@ from agent.base.errors import AgentError
 from agent.models import (
     Budget,
     BudgetExceeded,
+    BudgetLimits,
     CallFailed,
     Model,
-    Purse,
     Recorded,
     ReplayModel,
     Reply,
@@ -125,29 +125,29 @@ def test_the_same_question_twice_gets_both_answers(tmp_path: Path) -> None:
     assert len(read_lines(path)) == 2
 
 
-def limited(model: Model, path: Path, budget: Budget) -> Recorded:
+def limited(model: Model, path: Path, limits: BudgetLimits) -> Recorded:
     transcript = Transcript(path)
-    return Recorded(model, transcript, purse=Purse(budget, [transcript]))
+    return Recorded(model, transcript, budget=Budget(limits, [transcript]))
 
 
 def test_a_budget_stops_before_the_call_and_more_lets_it_go_on(tmp_path: Path) -> None:
     path, inner = tmp_path / "t.jsonl", Counting()
-    model = limited(inner, path, Budget(tokens=150))
+    model = limited(inner, path, BudgetLimits(tokens=150))
     model.ask(Request("s", "1"))
     model.ask(Request("s", "2"))
     with pytest.raises(BudgetExceeded, match="150 tokens is used up"):
         model.ask(Request("s", "3"))
     assert inner.calls == 2
-    resumed = limited(inner, path, Budget(tokens=150))
+    resumed = limited(inner, path, BudgetLimits(tokens=150))
     assert resumed.ask(Request("s", "2")).recorded
     with pytest.raises(BudgetExceeded):
         resumed.ask(Request("s", "3"))
-    limited(inner, path, Budget(tokens=1000)).ask(Request("s", "3"))
+    limited(inner, path, BudgetLimits(tokens=1000)).ask(Request("s", "3"))
     assert inner.calls == 3
 
 
 def test_a_budget_in_dollars(tmp_path: Path) -> None:
-    model = limited(Counting(), tmp_path / "t.jsonl", Budget(usd=0.015))
+    model = limited(Counting(), tmp_path / "t.jsonl", BudgetLimits(usd=0.015))
     model.ask(Request("s", "1"))
     model.ask(Request("s", "2"))
     with pytest.raises(BudgetExceeded, match="--budget-usd"):
@@ -156,13 +156,13 @@ def test_a_budget_in_dollars(tmp_path: Path) -> None:
 
 def test_a_shared_budget_counts_the_others(tmp_path: Path) -> None:
     transcripts = [Transcript(tmp_path / f"{name}.jsonl") for name in "ab"]
-    purse = Purse(Budget(tokens=250), transcripts)
-    first, second = (Recorded(Counting(), transcript, purse=purse) for transcript in transcripts)
+    budget = Budget(BudgetLimits(tokens=250), transcripts)
+    first, second = (Recorded(Counting(), transcript, budget=budget) for transcript in transcripts)
     for model in (first, second, first):
         model.ask(Request("s", "p"))
     with pytest.raises(BudgetExceeded):
         second.ask(Request("s", "p"))
-    resumed = Recorded(Counting(), transcripts[1], purse=Purse(Budget(tokens=250), transcripts), start=1)
+    resumed = Recorded(Counting(), transcripts[1], budget=Budget(BudgetLimits(tokens=250), transcripts), start=1)
     with pytest.raises(BudgetExceeded):
         resumed.ask(Request("s", "q"))
 
@@ -170,10 +170,10 @@ def test_a_shared_budget_counts_the_others(tmp_path: Path) -> None:
 def test_calls_side_by_side_pass_the_budget_by_the_last_call_only(tmp_path: Path) -> None:
     """Each call uses 110 tokens: the tenth passes the budget, however many threads ask at a time."""
     transcripts = [Transcript(tmp_path / f"{number}.jsonl") for number in range(8)]
-    purse = Purse(Budget(tokens=1000), transcripts)
+    budget = Budget(BudgetLimits(tokens=1000), transcripts)
 
     def spend(transcript: Transcript) -> None:
-        model = Recorded(Counting(seconds=0.01), transcript, purse=purse)
+        model = Recorded(Counting(seconds=0.01), transcript, budget=budget)
         with suppress(BudgetExceeded):
             for number in range(100):
                 model.ask(Request("s", str(number)))
@@ -183,17 +183,17 @@ def test_calls_side_by_side_pass_the_budget_by_the_last_call_only(tmp_path: Path
     assert sum((transcript.spent() for transcript in transcripts), Spent()).tokens == 1100
 
 
-@pytest.mark.parametrize("budget", [{"usd": 0.0}, {"usd": -1.0}, {"tokens": 0}, {"usd": float("nan")}])
-def test_a_budget_of_nothing_is_refused(budget: dict[str, float]) -> None:
+@pytest.mark.parametrize("limits", [{"usd": 0.0}, {"usd": -1.0}, {"tokens": 0}, {"usd": float("nan")}])
+def test_a_budget_of_nothing_is_refused(limits: dict[str, float]) -> None:
     with pytest.raises(AgentError, match="above 0"):
-        Budget(**budget)  # type: ignore[arg-type]
+        BudgetLimits(**limits)  # type: ignore[arg-type]
 
 
 def test_an_unknown_price_needs_a_budget_in_tokens() -> None:
     spec = "openai:llama@http://127.0.0.1:1/v1"
     with pytest.raises(AgentError, match=r"price of openai:llama@.* is unknown.*--budget-tokens"):
-        make_model(spec, environ={}, budget=Budget(usd=1.0))
-    make_model(spec, environ={}, budget=Budget(usd=1.0, tokens=1000))
+        make_model(spec, environ={}, limits=BudgetLimits(usd=1.0))
+    make_model(spec, environ={}, limits=BudgetLimits(usd=1.0, tokens=1000))
 
 
 def test_a_script_answers_in_order_and_then_ends(tmp_path: Path) -> None:

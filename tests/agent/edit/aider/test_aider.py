@@ -11,7 +11,7 @@ import pytest
 from agent.base.errors import AgentError
 from agent.edit.aider.bridge import Bridge, request_of
 from agent.edit.aider.editor import edit_with_aider, find_aider
-from agent.models import Budget, BudgetExceeded, Model, ModelSettings, make_model
+from agent.models import BudgetExceeded, BudgetLimits, Model, ModelSettings, make_model
 from agent.models.transcript import read_lines
 from tests.servers.model_server import ModelServer, fault
 
@@ -48,12 +48,12 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def connect(server: ModelServer, tmp_path: Path, budget: Budget | None = None) -> Model:
+def connect(server: ModelServer, tmp_path: Path, limits: BudgetLimits | None = None) -> Model:
     environ = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.url}
     settings = ModelSettings(tries=3, sleep=lambda seconds: None)
     record = tmp_path / "transcript.jsonl"
     return make_model(
-        "anthropic:claude-sonnet-5-5", environ=environ, settings=settings, transcript=record, budget=budget
+        "anthropic:claude-sonnet-5-5", environ=environ, settings=settings, transcript=record, limits=limits
     )
 
 
@@ -147,7 +147,7 @@ def test_no_change_is_said(root: Path, tmp_path: Path) -> None:
 def test_a_budget_stops_the_bridge(tmp_path: Path) -> None:
     import openai
 
-    with ModelServer() as server, Bridge(connect(server, tmp_path, Budget(tokens=1)), purpose="x") as bridge:
+    with ModelServer() as server, Bridge(connect(server, tmp_path, BudgetLimits(tokens=1)), purpose="x") as bridge:
         post(bridge.url, bridge.token, "first")
         for _ in range(2):
             with pytest.raises(openai.BadRequestError, match="budget of 1 tokens is used up"):
