@@ -167,7 +167,8 @@ def make_model(
     if record is None:
         return model
     in_order = choice.provider == "replay"
-    return Recorded(model, record, budget=budget or Budget(limits, [record]), start=start, in_order=in_order, check=check)
+    budget = budget or Budget(limits, [record])
+    return Recorded(model, record, budget=budget, start=start, in_order=in_order, check=check)
 
 
 def _client(choice: Choice, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel | OpenAIModel:
