@@ -89,6 +89,7 @@ CHANGES = {
         "line 2: damaged",
     ),
     "a ledger redone": (lambda f: forge(f, 2, lambda data: data.update(made="up")), "not what commit"),
+    "a field made up": (lambda f: forge(f, 2, lambda data: data.update(made="up")), "line 3: no event as this version"),
     "a ledger cut short": (
         lambda f: (f / "ledger.jsonl").write_text("".join((f / "ledger.jsonl").open().readlines()[:8])),
         "lines are gone that commit",
