@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo test test-kills lint format bench bench-evals aider sae-bench clean
+.PHONY: help setup demo test test-kills lint format pins bench bench-evals aider sae-bench clean
 
 help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
@@ -47,6 +47,11 @@ lint: setup
 
 format: setup
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+# requirements.txt anew; what belongs to one build of torch is left to torch.
+pins: setup
+	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev -o requirements.txt --no-header --no-annotate
+	@sed -i -E '/^(cuda-|nvidia-|triton==)/d' requirements.txt
 
 bench: setup
 	@$(BIN)/python -m bench.edit
