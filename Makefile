@@ -13,7 +13,7 @@ help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
 	@echo "make test   set up and run the tests"
 	@echo "make test-kills  kill a campaign's launcher 100 times (about 10 min)"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make bench  our edit engine beside aider's"
 	@echo "make bench-evals  the evaluations beside SAEBench's, in an environment of its own (about 10 min)"
 	@echo "make aider  an environment of its own for --editor aider"
@@ -42,8 +42,10 @@ test: setup
 test-kills: setup
 	@KILLS=100 $(BIN)/python -m pytest tests/agent/test_unkillable.py --log-cli-level=INFO
 
+# DOC102, an argument that a docstring has and its function has not, ruff has only in its preview.
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/ruff check --quiet --preview --select DOC102 .
 
 format: setup
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -176,6 +176,12 @@ def test_it_fits_a_mind_and_a_prompt() -> None:
     assert len(text) < 14_000
 
 
+@pytest.mark.parametrize("path", TEMPLATE.parent.rglob("*.py"), ids=lambda path: path.name)
+def test_it_imports_the_lab_and_public_libraries_only(path: Path) -> None:
+    imports = re.findall(r"^\s*(?:from|import)\s+(\.|\w+)", path.read_text(), re.MULTILINE)
+    assert set(imports) <= {"lab", "matplotlib", "numpy", "torch", *sys.stdlib_module_names}
+
+
 def run_template(out_dir: Path, profile: Path, **settings: object) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,

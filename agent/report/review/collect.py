@@ -108,7 +108,7 @@ def collect(record: Record) -> View:
     """Read everything that the page shows.
 
     Args:
-        campaign: One that may be under way, or not have begun.
+        record: That of a campaign that may be under way, or not have begun.
 
     Returns:
         The values of the page.

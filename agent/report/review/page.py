@@ -48,7 +48,7 @@ def report_page(record: Record, *, live: bool = False) -> str:
     """The review of one campaign.
 
     Args:
-        campaign: One that may be under way.
+        record: That of a campaign that may be under way.
         live: Whether the page asks its server for changes.
 
     Returns:
@@ -65,7 +65,7 @@ def write_report(record: Record) -> Path:
     """Make `report.html` of a campaign anew.
 
     Args:
-        campaign: One that may be under way.
+        record: That of a campaign that may be under way.
 
     Returns:
         The file.
