@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo test test-kills lint format pins bench bench-evals aider sae-bench clean
+.PHONY: help setup demo test test-fast test-kills lint format pins bench bench-evals aider sae-bench clean
 
 help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
 	@echo "make test   set up and run the tests"
+	@echo "make test-fast  the tests that take little time, before every commit"
 	@echo "make test-kills  kill a campaign's launcher 100 times (about 10 min)"
 	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make bench  our edit engine beside aider's"
@@ -35,8 +36,14 @@ demo: setup
 	@$(BIN)/python -m agent.launch --idea hierarchical_orthogonal_sae --model script
 	@$(BIN)/python -m agent.writeup "$$(ls -td runs/*_hierarchical_orthogonal_sae | head -1)" --model script
 
+PYTEST := $(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	--durations=10
+
 test: setup
-	@$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
+
+test-fast: setup
+	@$(PYTEST) -m "not slow"
 
 # A launcher killed 100 times, with the seed that KILL_SEED names.
 test-kills: setup
