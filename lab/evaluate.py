@@ -182,7 +182,8 @@ def _entry(
     metrics = {}
     for name, value in scores.metrics.items():
         metric = module.METRICS[name]
-        metrics[name] = {"value": value, "better": metric.better, "unit": metric.unit, "headline": metric.headline}
+        described = {"better": metric.better, "unit": metric.unit, "headline": metric.headline}
+        metrics[name] = {"value": value, **described, "names": list(metric.names)}
     return {
         "key": key,
         "metrics": metrics,

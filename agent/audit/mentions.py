@@ -7,8 +7,8 @@ from functools import cached_property
 
 from agent.audit.document import Document, Reference
 from agent.audit.evidence import NOISE, Evidence
+from agent.audit.metric_names import metric_names
 from agent.audit.passages import Passage
-from agent.audit.words import ALIASES
 from agent.results.expressions import REFERENCE
 
 _LIST = r"\d+(?:(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+|\s*(?:-|–|—|to|through)\s*)\d+)*"
@@ -120,7 +120,7 @@ class Reader:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self._metrics = _metric_patterns(evidence.metrics)
+        self._metrics = metric_names(evidence)
         self._sources = _source_patterns(evidence)
         self._known: dict[str, tuple[tuple[Mention, ...], tuple[Mention, ...]]] = {}
 
@@ -152,11 +152,7 @@ class Reader:
 
     def metrics(self, text: str) -> tuple[Mention, ...]:
         """The metrics that a text names."""
-        found = _longest(
-            Mention(match.start(), match.end(), names)
-            for pattern, names in self._metrics
-            for match in pattern.finditer(text)
-        )
+        found = _longest(Mention(*one) for one in self._metrics.find(text))
         # "F1 on split latents" is an F1.
         return tuple(
             mention
@@ -250,19 +246,6 @@ def _source_patterns(evidence: Evidence) -> list[tuple[re.Pattern[str], tuple[st
     if groups:
         made.append((re.compile(r"\bbaselines\b", re.I), groups))
         made.append((re.compile(r"\b(?:the )?baseline(?:'s|’s)?(?! seeds?\b)\b", re.I), ("baseline",)))
-    return made
-
-
-def _metric_patterns(names: list[str]) -> list[tuple[re.Pattern[str], tuple[str, ...]]]:
-    made: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
-    for name in names:
-        short = name.partition(".")[2]
-        brief = short.removeprefix("mean_").removesuffix("_score")
-        forms = {name.replace(".", r"\."), short, *([brief] if "_" in brief else [])}
-        words = "|".join(sorted((form.replace("_", r"[_ -]{1,2}") for form in forms), key=len, reverse=True))
-        made.append((re.compile(rf"(?<![\w.])(?:{words})(?![\w])", re.I), (name,)))
-    for pattern, meant in ALIASES.items():
-        made.append((re.compile(rf"(?<![\w.])(?:{pattern})(?![\w])", re.I), meant))
     return made
 
 

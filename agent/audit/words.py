@@ -1,52 +1,8 @@
-"""The words that an audit knows: what metrics are called, what compares, what takes a comparison back."""
+"""The words that an audit knows: those that compare, and those that take a comparison back."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
-
-# Metrics by what people call them, longest phrases first where one holds another; a phrase may mean several metrics.
-ALIASES: dict[str, tuple[str, ...]] = {
-    r"fraction of (?:the )?variance unexplained|unexplained variance|FVU": ("core.fraction_variance_unexplained",),
-    r"(?:fraction of )?(?:the )?variance explained|explained variance|EV": ("core.explained_variance",),
-    r"(?:CE|cross[- ]entropy) loss (?:score|recovered)|loss recovered|CE score": ("core.ce_loss_score",),
-    r"(?:increase (?:of|in) )?(?:the )?cross[- ]entropy(?: (?:increase|loss))?|delta[- ]CE|Δ ?CE|CE loss": (
-        "core.delta_ce",
-        "core.ce_loss_with_sae",
-        "core.ce_loss_without_sae",
-        "core.ce_loss_with_ablation",
-    ),
-    r"cross[- ]entropy(?: loss)? (?:rises|increases|goes up)(?: by)?": ("core.delta_ce",),
-    r"explain(?:s|ed|ing)?(?=[^;]{0,24} of the variance)": ("core.explained_variance",),
-    r"KL(?:[- ]divergence)?": ("core.kl_div_with_sae",),
-    r"KL(?:[- ]div(?:ergence)?)? score": ("core.kl_div_score",),
-    r"cosine similarity|cosine": ("core.cossim",),
-    r"L2 ratio|norm ratio|ratio of (?:the )?norms": ("core.l2_ratio",),
-    r"L[_ ]?0|(?:mean )?number of active latents": ("core.l0",),
-    r"(?:share|fraction) of (?:alive|live) latents|alive latents": ("core.frac_alive",),
-    r"(?:mean )?absorption fractions?(?: score)?|fractional absorption|fraction of absorption": (
-        "absorption.mean_absorption_fraction_score",
-    ),
-    r"(?:mean )?full[- ]absorption(?: score)?": ("absorption.mean_full_absorption_score",),
-    r"(?:(?:letter[- ]?)?probe(?:'s|s')? F1|letter F1|F1(?: score)?)": ("absorption.mean_letter_f1",),
-    r"(?:number of )?split (?:features|latents)|feature splitting": ("absorption.mean_num_split_features",),
-    r"(?:feature |first-letter )?absorption(?: scores?| rates?)?|absorbed (?:features|latents)": (
-        "absorption.mean_absorption_fraction_score",
-        "absorption.mean_full_absorption_score",
-    ),
-    r"reconstruction (?:error|loss)|mean[- ]squared error|MSE": (
-        "core.mse",
-        "core.fraction_variance_unexplained",
-    ),
-    r"reconstruction(?: quality| fidelity)?|fidelity|reconstructs": ("core.explained_variance", "core.delta_ce"),
-    r"training time|wall[- ]?clock time|seconds of training": ("training.seconds",),
-    r"sparse[- ]probing(?: accuracy)?|probing accuracy": ("sparse_probing.sae_top_1_test_accuracy",),
-    r"spurious correlation removal|SCR(?: score)?": ("scr.scr_metric_threshold_20",),
-    r"targeted probe perturbation|TPP(?: score)?": ("tpp.tpp_threshold_20_total_metric",),
-    r"RAVEL(?: score)?|disentanglement(?: score)?": ("ravel.disentanglement_score",),
-    r"unlearning(?: score)?": ("unlearning.unlearning_score",),
-    r"auto-?interp(?:retability)?(?: score)?|interpretability score": ("autointerp.autointerp_score",),
-    r"description length|MDL": ("mdl.description_length",),
-}
 
 Kind = Literal["better", "worse", "up", "down", "same", "noise", "void", "double", "half", "most", "least"]
 
@@ -209,7 +165,7 @@ NEGATION = re.compile(
 SUPPOSED = re.compile(
     r"\b(?:should|would|could|may|might|expect(?:s|ed|ing)?|hypothes[ie]\w+|predict(?:s|ed|ion|ions)?|whether|if|aim(?:s|ed)?"
     r"|designed to|intended to|meant to|proposed to|supposed|suppose|hope(?:s|d)?|in order to|we (?:ask|test|try)|goal"
-    r"|question|future|next|promises|counts? only|no finding|is no gain|has to|must|means?"
+    r"|question|future|next|promises|counts? only|no finding|is no gain|has to|must|means|mean (?:it|that|to)"
     r"|stand(?:s)? for|when(?:ever)?)\b|\?",
     re.IGNORECASE,
 )

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,10 @@ Better = Literal["higher", "lower"] | None
 
 @dataclass(frozen=True)
 class Value:
-    """One score with its direction and unit; `sd` and `n` of a mean over seeds; `given` marks a setting."""
+    """One score with its direction, its unit and what texts call it.
+
+    `sd` and `n` are those of a mean over seeds; `given` marks a setting.
+    """
 
     value: float
     better: Better = None
@@ -23,6 +26,7 @@ class Value:
     sd: float | None = None
     n: int = 1
     given: bool = False
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.value:g}" if self.given else shown(self.value)
@@ -102,8 +106,7 @@ class Group:
         known = [value for value in values if value is not None]
         numbers = [value.value for value in known]
         sd = statistics.stdev(numbers) if len(numbers) > 1 else None
-        first = known[0]
-        return Value(statistics.fmean(numbers), first.better, first.unit, first.headline, sd, len(numbers))
+        return replace(known[0], value=statistics.fmean(numbers), sd=sd, n=len(numbers))
 
     @property
     def metrics(self) -> dict[str, Value]:
@@ -132,9 +135,13 @@ def load_result(run_dir: Path, name: str | None = None) -> RunResult:
         for eval_name, entry in results["entries"].items():
             evaluator[eval_name] = {key: value for key, value in entry["key"].items() if key != "sae"}
             for metric, score in entry["metrics"].items():
-                number = float("nan") if score["value"] is None else float(score["value"])
-                headline = bool(score.get("headline", False))
-                metrics[f"{eval_name}.{metric}"] = Value(number, score["better"], score.get("unit", ""), headline)
+                metrics[f"{eval_name}.{metric}"] = Value(
+                    float("nan") if score["value"] is None else float(score["value"]),
+                    score["better"],
+                    score.get("unit", ""),
+                    bool(score.get("headline", False)),
+                    names=tuple(map(str, score.get("names", ()))),  # results did not always have them
+                )
         training = {key: value for key, value in training.items() if key != "curves"}
         return RunResult(name or run_dir.name, metrics, training, str(results["sae"]), evaluator)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lab.evals.base import Evaluation
+    from lab.evals.base import Evaluation, Metric
 
 NAMES = (
     *("core", "absorption", "sparse_probing", "scr", "tpp"),
@@ -42,3 +42,8 @@ def choose(names: Iterable[str]) -> list[str]:
 def load(name: str) -> Evaluation:
     """The module of one evaluation; imported here, so that naming evaluations stays quick."""
     return cast("Evaluation", importlib.import_module(f"lab.evals.{choose([name])[0]}"))
+
+
+def metrics() -> dict[str, Metric]:
+    """The metrics of all evaluations, by the evaluation's name and their own: "core.l0"."""
+    return {f"{name}.{metric}": described for name in NAMES for metric, described in load(name).METRICS.items()}

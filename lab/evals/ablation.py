@@ -25,6 +25,22 @@ N_VALUES = (2, 5, 10, 20, 50, 100, 500)
 """How many latents SAEBench takes away."""
 
 _FILE = "probes.safetensors"
+_WITHOUT_N = (10, 20, 100)  # any of these may be meant where a text gives no n
+
+
+def names_at(n: int, *names: str) -> tuple[str, ...]:
+    """Names of a score when n latents are taken away.
+
+    Args:
+        n: of `N_VALUES`.
+        names: what the score is called.
+    """
+    long = [*names, *(f"{name} score" for name in names)]
+    return (
+        *(f"{name} {at}" for name in long for at in (f"at {n} latents", f"with {n} latents", f"at k={n}", f"(k={n})")),
+        *(f"{name}@{n}" for name in names),
+        *(names if n in _WITHOUT_N else ()),
+    )
 
 
 @dataclass(frozen=True)

@@ -53,14 +53,19 @@ _SETUP_FIELDS = (
 )
 _SILENT = 1e-8  # SAEBench's bound under which a latent has not fired
 
+_ABSORPTION = ("absorption", "feature absorption", "first-letter absorption", "absorbed features", "absorbed latents")
+_FRACTION = ("absorption fraction", "fractional absorption", "fraction of absorption")
+_SPLIT = ("split features", "split latents", "number of split features", "number of split latents", "feature splitting")
+_PROBES = ("letter", "probe", "probe's", "probes'", "letter probe", "letter probe's", "letter probes'")
+
 METRICS: dict[str, Metric] = {
-    "mean_absorption_fraction_score": Metric("lower", "", _PAPER, headline=True),
-    "mean_full_absorption_score": Metric("lower", "", _PAPER, headline=True),
-    "mean_num_split_features": Metric(None, "latents", _PAPER, headline=True),
+    "mean_absorption_fraction_score": Metric("lower", "", _PAPER, headline=True, names=(*_FRACTION, *_ABSORPTION)),
+    "mean_full_absorption_score": Metric("lower", "", _PAPER, headline=True, names=("full absorption", *_ABSORPTION)),
+    "mean_num_split_features": Metric(None, "latents", _PAPER, headline=True, names=_SPLIT),
     "std_dev_absorption_fraction_score": Metric(None, "", _PAPER),
     "std_dev_full_absorption_score": Metric(None, "", _PAPER),
     "std_dev_num_split_features": Metric(None, "latents", _PAPER),
-    "mean_letter_f1": Metric("higher", "", "", headline=True),
+    "mean_letter_f1": Metric("higher", "", "", headline=True, names=("F1", *(f"{whose} F1" for whose in _PROBES))),
 }
 
 

@@ -49,8 +49,13 @@ _ROWS = 4096  # tokens encoded at a time
 _CHARS_PER_TOKEN = 4  # of English in the tokenizers of large models, to tell the cost beforehand
 _MARGIN = 5  # tokens an answer of numbers may have beside two for each window
 
+_NAMES = (
+    *("autointerp", "auto-interp", "autointerpretability", "auto-interpretability"),
+    *("automated interpretability", "interpretability score"),
+)
+
 METRICS: dict[str, Metric] = {
-    "autointerp_score": Metric("higher", "", _PAPER, headline=True),
+    "autointerp_score": Metric("higher", "", _PAPER, headline=True, names=_NAMES),
     "autointerp_std_dev": Metric(None, "", _PAPER),
 }
 

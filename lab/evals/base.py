@@ -39,15 +39,23 @@ _KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does n
 
 @dataclass(frozen=True)
 class Metric:
-    """How to read a number: which way is better (None: neither), its unit ("" for none), where it is defined.
+    """How to read a number.
 
-    `headline` marks the few that a table shows when there is no room for all.
+    Args:
+        better: which way is better; None: neither.
+        unit: "" for none.
+        paper: where it is defined.
+        headline: marks the few that a table shows when there is no room for all.
+        names: what texts call it beside its own name, so that what is said of it can be checked; several metrics may
+            share one. Small letters, hyphens, a plural, "mean" before it and "score" behind it make no difference; "…"
+            stands for a few words: "explain … of the variance".
     """
 
     better: Better = None
     unit: str = ""
     paper: str = ""
     headline: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

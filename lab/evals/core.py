@@ -50,33 +50,56 @@ _GATED = "arXiv:2404.16014"
 _FILE, _RESIDUALS = "setup.safetensors", "residuals.bin"
 _UNDEFINED = "its denominator is zero for this SAE"
 
+_CE = ("cross-entropy", "cross-entropy loss", "CE loss")
+_DELTA_CE = (
+    *("delta CE", "ΔCE", "Δ CE", "cross-entropy increase", "increase in cross-entropy", "increase of cross-entropy"),
+    *(f"{loss} {verb}" for loss in _CE for verb in ("rises", "increases", "goes up")),
+)
+_RECOVERED = ("loss recovered", "CE loss recovered", "CE score", "cross-entropy score", "cross-entropy loss score")
+_EXPLAINED = ("variance explained", "fraction of variance explained", "explain … of the variance", "EV")
+_QUALITY = ("reconstruction", "reconstruction quality", "reconstruction fidelity", "fidelity", "reconstructs")
+_ERROR = ("reconstruction error", "reconstruction loss")
+_ALIVE = ("alive latents", "live latents", "alive features", "live features")
+_DENSE = ("dense latents", "dense features")
+
+
+def _shares(*names: str) -> tuple[str, ...]:
+    return tuple(f"{share}{name}" for share in ("", "share of ", "fraction of ") for name in names)
+
+
+def _similarity(of: str) -> tuple[str, ...]:
+    return tuple(f"{largest} {of} cosine similarity" for largest in ("max", "maximum", "maximal"))
+
+
 METRICS: dict[str, Metric] = {
-    "ce_loss_score": Metric("higher", "", _PAPER, headline=True),
-    "ce_loss_with_sae": Metric("lower", "nats", _PAPER),
-    "ce_loss_without_sae": Metric(None, "nats", _PAPER),
-    "ce_loss_with_ablation": Metric(None, "nats", _PAPER),
-    "delta_ce": Metric("lower", "nats", "", headline=True),
-    "kl_div_score": Metric("higher", "", _PAPER),
-    "kl_div_with_sae": Metric("lower", "nats", _PAPER, headline=True),
+    "ce_loss_score": Metric("higher", "", _PAPER, headline=True, names=_RECOVERED),
+    "ce_loss_with_sae": Metric("lower", "nats", _PAPER, names=_CE),
+    "ce_loss_without_sae": Metric(None, "nats", _PAPER, names=_CE),
+    "ce_loss_with_ablation": Metric(None, "nats", _PAPER, names=_CE),
+    "delta_ce": Metric("lower", "nats", "", headline=True, names=(*_DELTA_CE, *_CE, *_QUALITY)),
+    "kl_div_score": Metric("higher", "", _PAPER, names=("KL score", "KL divergence score")),
+    "kl_div_with_sae": Metric("lower", "nats", _PAPER, headline=True, names=("KL", "KL divergence", "KL div")),
     "kl_div_with_ablation": Metric(None, "nats", _PAPER),
-    "explained_variance": Metric("higher", "", _PAPER, headline=True),
+    "explained_variance": Metric("higher", "", _PAPER, headline=True, names=(*_EXPLAINED, *_QUALITY)),
     "explained_variance_legacy": Metric("higher", "", _PAPER),
-    "fraction_variance_unexplained": Metric("lower", "", headline=True),
-    "mse": Metric("lower", "", _PAPER),
-    "cossim": Metric("higher", "", _PAPER, headline=True),
+    "fraction_variance_unexplained": Metric(
+        "lower", "", headline=True, names=("fraction of variance unexplained", "unexplained variance", "FVU", *_ERROR)
+    ),
+    "mse": Metric("lower", "", _PAPER, names=("mean squared error", "MSE loss", *_ERROR)),
+    "cossim": Metric("higher", "", _PAPER, headline=True, names=("cosine similarity", "cosine")),
     "l2_norm_in": Metric(None, "", _PAPER),
     "l2_norm_out": Metric(None, "", _PAPER),
-    "l2_ratio": Metric(None, "", _PAPER, headline=True),
+    "l2_ratio": Metric(None, "", _PAPER, headline=True, names=("norm ratio", "ratio of norms")),
     "relative_reconstruction_bias": Metric(None, "", _GATED),
-    "l0": Metric(None, "latents", _PAPER, headline=True),
+    "l0": Metric(None, "latents", _PAPER, headline=True, names=("L 0", "number of active latents")),
     "l1": Metric(None, "", _PAPER),
-    "frac_alive": Metric("higher", "", _PAPER, headline=True),
+    "frac_alive": Metric("higher", "", _PAPER, headline=True, names=_shares(*_ALIVE)),
     "freq_over_1_percent": Metric(None, "", _PAPER),
-    "freq_over_10_percent": Metric("lower", "", _PAPER),
+    "freq_over_10_percent": Metric("lower", "", _PAPER, names=_shares(*_DENSE)),
     "normalized_freq_over_1_percent": Metric(None, "", _PAPER),
     "normalized_freq_over_10_percent": Metric("lower", "", _PAPER),
-    "average_max_encoder_cosine_sim": Metric("lower", "", _PAPER),
-    "average_max_decoder_cosine_sim": Metric("lower", "", _PAPER),
+    "average_max_encoder_cosine_sim": Metric("lower", "", _PAPER, names=_similarity("encoder")),
+    "average_max_decoder_cosine_sim": Metric("lower", "", _PAPER, names=_similarity("decoder")),
 }
 
 

@@ -41,9 +41,9 @@ _ROWS = 2048  # tokens encoded at a time
 _LEAST_MAX = 100.0
 
 METRICS: dict[str, Metric] = {
-    "description_length": Metric("lower", "bits", _PAPER, headline=True),
+    "description_length": Metric("lower", "bits", _PAPER, headline=True, names=("minimum description length", "MDL")),
     "within_threshold": Metric("higher", "", _PAPER),
-    "mse_loss": Metric("lower", "", _PAPER, headline=True),
+    "mse_loss": Metric("lower", "", _PAPER, headline=True, names=("quantisation error", "quantization error")),
 }
 
 

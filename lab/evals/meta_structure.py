@@ -35,8 +35,14 @@ _PAPER = "arXiv:2503.09532"
 _INIT_NORM = 0.1  # of the meta-decoder's rows: sae-lens' heuristic
 _CLIP_NORM = 1.0
 
+_NAMES = (
+    *("meta-structure", "meta-SAE score", "meta-SAE explained variance", "meta-SAE's explained variance"),
+    *("variance explained by the meta-SAE", "explain … of the decoder", "decoder variance explained"),
+    *("decoder fraction of variance explained", "fraction of the decoder's variance explained"),
+)
+
 METRICS: dict[str, Metric] = {
-    "decoder_fraction_variance_explained": Metric("lower", "", _PAPER, headline=True),
+    "decoder_fraction_variance_explained": Metric("lower", "", _PAPER, headline=True, names=_NAMES),
     "final_reconstruction_mse": Metric(None, "", _PAPER),
 }
 

@@ -56,9 +56,11 @@ _OF_PROMPTS = ("before", "tokens", "length", "entity")
 _COLDEST = 1e-4
 
 METRICS: dict[str, Metric] = {
-    "disentanglement_score": Metric("higher", "", _PAPER, headline=True),
-    "cause_score": Metric("higher", "", _PAPER),
-    "isolation_score": Metric("higher", "", _PAPER),
+    "disentanglement_score": Metric(
+        "higher", "", _PAPER, headline=True, names=("RAVEL", "disentanglement", "RAVEL disentanglement")
+    ),
+    "cause_score": Metric("higher", "", _PAPER, names=("RAVEL cause",)),
+    "isolation_score": Metric("higher", "", _PAPER, names=("RAVEL isolation",)),
 }
 
 

@@ -40,7 +40,7 @@ from torch import Tensor
 from lab import cache, hub_sets
 from lab.errors import LabError
 from lab.evals import ablation, pooled
-from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trained, effects, strongest
+from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trained, effects, names_at, strongest
 from lab.evals.base import Context, Metric, Scores
 from lab.evals.pooled import Pooled, Wanted
 from lab.evals.tasks import Tasks
@@ -54,9 +54,9 @@ _LEAST_GAIN = 0.001
 _LEAST_TEXTS = 5
 
 METRICS: dict[str, Metric] = {
-    f"scr_{kind}_threshold_{n}": Metric("higher", "", _PAPER, headline=kind == "metric" and n in (10, 100))
+    f"scr_{kind}_threshold_{n}": Metric("higher", "", _PAPER, kind == "metric" and n in (10, 100), names)
     for n in N_VALUES
-    for kind in ("dir1", "metric", "dir2")
+    for kind, names in {"dir1": (), "metric": names_at(n, "SCR", "spurious correlation removal"), "dir2": ()}.items()
 }
 _BIOS, _AMAZON = f"{hub_sets.BIOS}_class_set1", hub_sets.AMAZON
 

@@ -48,11 +48,24 @@ _PAPER = "arXiv:2503.09532"
 _FILE = "llm.json"
 _K_VALUES = (1, 2, 5, 10, 20, 50, 100)
 
+_ON_ALL = ("probing accuracy on all latents", "probing accuracy with all latents", "SAE probing accuracy")
+
+
+def _names(k: int) -> tuple[str, ...]:
+    """What the accuracy of a probe on k latents is called; without a k, that on one is meant."""
+    plain = ("sparse probing", "sparse probing accuracy", "probing accuracy")
+    return (
+        *(f"{before} {name}" for before in (f"top-{k}", f"k={k}", f"{k}-sparse") for name in plain),
+        *(f"{name} {behind}" for name in plain for behind in (f"at k={k}", f"(k={k})", f"with {k} latents")),
+        *(plain if k == 1 else ()),
+    )
+
+
 METRICS: dict[str, Metric] = {
     "llm_test_accuracy": Metric(None, "", _PAPER),
     **{f"llm_top_{k}_test_accuracy": Metric(None, "", _PAPER) for k in _K_VALUES},
-    "sae_test_accuracy": Metric("higher", "", _PAPER, headline=True),
-    **{f"sae_top_{k}_test_accuracy": Metric("higher", "", _PAPER, headline=k in (1, 5)) for k in _K_VALUES},
+    "sae_test_accuracy": Metric("higher", "", _PAPER, headline=True, names=_ON_ALL),
+    **{f"sae_top_{k}_test_accuracy": Metric("higher", "", _PAPER, k in (1, 5), _names(k)) for k in _K_VALUES},
 }
 
 

@@ -33,7 +33,7 @@ import torch
 
 from lab import cache, hub_sets
 from lab.evals import ablation, pooled
-from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trained, effects, strongest
+from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trained, effects, names_at, strongest
 from lab.evals.base import Context, Metric, Scores
 from lab.evals.pooled import Wanted
 from lab.evals.tasks import one_vs_rest
@@ -47,7 +47,9 @@ METRICS: dict[str, Metric] = {
     name: metric
     for n in N_VALUES
     for name, metric in {
-        f"tpp_threshold_{n}_total_metric": Metric("higher", "", _PAPER, headline=n in (10, 100)),
+        f"tpp_threshold_{n}_total_metric": Metric(
+            "higher", "", _PAPER, n in (10, 100), names_at(n, "TPP", "targeted probe perturbation")
+        ),
         f"tpp_threshold_{n}_intended_diff_only": Metric("higher", "", _PAPER),
         f"tpp_threshold_{n}_unintended_diff_only": Metric("lower", "", _PAPER),
     }.items()

@@ -59,8 +59,8 @@ _ROWS = 4096  # positions encoded at a time
 _SOURCE_OF = {"unlearning_score": "hub", "unlearning_embedded_score": "embedded"}
 
 METRICS: dict[str, Metric] = {
-    "unlearning_score": Metric("higher", "", _PAPER, headline=True),
-    "unlearning_embedded_score": Metric("higher", "", "", headline=True),
+    "unlearning_score": Metric("higher", "", _PAPER, headline=True, names=("unlearning",)),
+    "unlearning_embedded_score": Metric("higher", "", "", headline=True, names=("unlearning",)),
 }
 
 

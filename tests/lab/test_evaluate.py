@@ -27,7 +27,10 @@ from lab.settings import Profile
 class Stub:
     """An evaluation that needs no model."""
 
-    METRICS: Mapping[str, Metric] = {"width": Metric("higher", "latents", "", headline=True), "rest": Metric(None)}
+    METRICS: Mapping[str, Metric] = {
+        "width": Metric("higher", "latents", "", headline=True, names=("number of latents",)),
+        "rest": Metric(None),
+    }
     Settings = evals.load("core").Settings
     calls: list[str]
     prepared: int
@@ -73,7 +76,8 @@ def test_results_say_what_was_measured_and_on_what(stub: Stub, profile: Profile,
     assert found == read(tmp_path)
     assert (found["schema"], found["sae"], found["profile"]) == (1, sae.fingerprint, "tiny")
     entry = found["entries"]["core"]
-    assert entry["metrics"]["width"] == {"value": 32, "better": "higher", "unit": "latents", "headline": True}
+    described = {"better": "higher", "unit": "latents", "headline": True, "names": ["number of latents"]}
+    assert entry["metrics"]["width"] == {"value": 32, **described}
     assert entry["details"] == {"note": "x"}
     assert set(entry["key"]) == {"sae", "evaluator", "settings", "data", "subject", "device", "dtype"}
     assert entry["seconds"] >= 0
@@ -157,9 +161,9 @@ def test_a_kill_while_writing_leaves_no_part(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom lab.evaluate import _Results\n"
         "results = _Results(Path(sys.argv[1]), 'sae', 'tiny')\n"
-        "print('ready', flush=True)\n"
         "n = 0\n"
         "while True:\n    n += 1\n    results.put('core', {'n': n, 'filler': list(range(20000))})\n"
+        "    print('written', flush=True)\n"
     )
     path = tmp_path / "results.json"
     for _ in range(4):
