@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from agent.base.errors import AgentError
 from agent.base.guard import guarded
 from agent.base.interrupt import INTERRUPTED, Interrupt
-from agent.base.places import IDEAS, PROJECT, RUNS
+from agent.base.places import IDEAS, RUNS
+from agent.compute.executor import EXECUTORS
 
 if TYPE_CHECKING:
     from agent.base.screen import Screen
@@ -33,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         budget stopped one, 130 when the user did.
     """
     arguments = _parser().parse_args(argv)
-    arguments.executor = arguments.executor or ("slurm" if arguments.slurm else None)
+    arguments.executor = arguments.executor or next(
+        (name for name in _with_settings() if getattr(arguments, name)), None
+    )
     try:
         if arguments.list:
             return _list(arguments.ideas)
@@ -47,9 +50,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from agent.campaign.campaign import Campaign
     from agent.campaign.workspace import Workspace
-    from agent.cli.begin import begin
+    from agent.cli.begin import begin, reopen
     from lab.errors import LabError
 
     if arguments.idea and arguments.resume:
@@ -59,7 +61,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         if arguments.resume:
             workspaces = [Workspace(path) for path in _stopped_ones(arguments)]
             screens = _screens(arguments, [workspace.path.name for workspace in workspaces], interrupt)
-            campaigns = [Campaign(*one, PROJECT) for one in zip(workspaces, screens, strict=True)]
+            campaigns = [reopen(*one, arguments) for one in zip(workspaces, screens, strict=True)]
         else:
             names = _names(arguments)
             ready = [_checked(arguments, name, len(names) > 1) for name in names]
@@ -158,20 +160,20 @@ def _go_on(campaign: "Campaign", arguments: argparse.Namespace) -> int:
 def _side_by_side(campaigns: list["Campaign"], arguments: argparse.Namespace, interrupt: "Interrupt") -> int:
     """Go on with several campaigns; one that is stopped does not stop the others."""
     from agent.cli.begin import settings_with
-    from agent.cli.side_by_side import UNEXPECTED, run_together
-    from agent.compute.executor import places, share_cores
+    from agent.cli.side_by_side import UNEXPECTED, places, run_together, share_cores
     from agent.models import Budget
     from lab.errors import LabError
 
     resumed = bool(arguments.resume)
-    settings = [settings_with(campaign, arguments) if resumed else campaign.settings for campaign in campaigns]
+    settings = [settings_with(one.settings, arguments) if resumed else one.settings for one in campaigns]
     budgets: dict[tuple[str, ...], Budget] = {}
     for campaign, chosen in zip(campaigns, settings, strict=True):
         if chosen.together and chosen.together not in budgets:
             budgets[chosen.together] = campaign.budget_with(chosen)
         campaign.budget = budgets.get(chosen.together)
-    jobs = min(arguments.jobs or places(settings), len(campaigns))
-    if any(chosen.executor == "local" for chosen in settings):
+    here = places([(campaign.executor, chosen.gpus) for campaign, chosen in zip(campaigns, settings, strict=True)])
+    jobs = min(arguments.jobs or here or len(campaigns), len(campaigns))
+    if here:
         share_cores(jobs)
     campaigns[0].screen.say_of_all(f"{len(campaigns)} campaigns, {jobs} at a time")
 
@@ -258,6 +260,11 @@ def _list(folder: Path) -> int:
     return 0
 
 
+def _with_settings() -> list[str]:
+    """The executors that have settings, each an option's name."""
+    return [name for name, kind in EXECUTORS.items() if kind.settings]
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number, 1 or more, not {text!r}")
@@ -287,7 +294,7 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs",
         type=_count,
         metavar="N",
-        help="how many campaigns go on at a time (default: as many as there are GPUs for, all with Slurm)",
+        help="how many campaigns go on at a time (default: as many as there are GPUs for, all on a cluster)",
     )
     parser.add_argument(
         "--model",
@@ -304,14 +311,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs for each run, where there are any (default: 1)")
     parser.add_argument(
-        "--executor", choices=("local", "slurm"), help="where runs are run: here, or on a Slurm cluster (default: here)"
+        "--executor", choices=tuple(EXECUTORS), help="where runs are run: on this machine or a cluster (default: local)"
     )
-    parser.add_argument(
-        "--slurm",
-        type=Path,
-        metavar="FILE.toml",
-        help="what the cluster is asked for, with --executor slurm (default: slurm.toml, if any)",
-    )
+    for name in _with_settings():
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="FILE.toml",
+            help=f"what is asked for, with --executor {name} (default: {name}.toml, if any)",
+        )
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="for one run (default: the profile's)")
     parser.add_argument(
         "--no-sandbox", action="store_true", help="run what the model writes with all your rights (not advised)"

@@ -190,10 +190,10 @@ def _named_weights(path: Path) -> str:
 def _rescored(folder: Path, records: Records) -> list[str]:
     """Score every SAE again from its weights, beside the campaign, and compare."""
     from agent.base.keys import child_environment
+    from agent.compute.commands import lab_command
     from agent.compute.jail.spec import Limits
     from agent.compute.local import tail
     from agent.compute.sandbox import choose_sandbox, contain, gpus
-    from agent.steps.environment import lab_command
     from lab.cache import root
 
     started = (event.settings for _, event in records.events if isinstance(event, Started))

@@ -27,12 +27,14 @@ class Campaign(Record):
         folder: Its folder, which its steps change.
         screen: What the user sees.
         root: The folder with the user's `.env`.
+        executor: Where its jobs are run.
         budget: The budget, where campaigns of this process share one.
     """
 
     folder: Workspace
     screen: Screen
     root: Path
+    executor: "Executor"
     budget: "Budget | None" = None
 
     @property
@@ -50,13 +52,6 @@ class Campaign(Record):
         from agent.compute.sandbox import choose_sandbox
 
         return choose_sandbox(self.settings.sandbox)
-
-    @cached_property
-    def executor(self) -> "Executor":
-        """Where what it runs is run."""
-        from agent.compute.executor import executor_of
-
-        return executor_of(self.settings)
 
     @cached_property
     def model(self) -> Model:

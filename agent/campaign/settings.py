@@ -1,10 +1,20 @@
 """The settings of a campaign: given on the command line, kept in the ledger's first event."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from agent.compute.slurm.settings import SlurmSettings
+from agent.compute.executor import EXECUTORS, settings_types
+from agent.compute.settings import ExecutorSettings
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -13,6 +23,12 @@ def _not_one(seeds: int) -> int:
     if seeds == 1:
         raise ValueError("one seed tells nothing of the noise: 0, or 2 and more")
     return seeds
+
+
+def _in_table(executor: str) -> str:
+    if executor not in EXECUTORS:
+        raise ValueError(f"there are {', '.join(EXECUTORS)}")
+    return executor
 
 
 class Settings(BaseModel):
@@ -34,8 +50,9 @@ class Settings(BaseModel):
         evals: The evaluations that score a run; None takes the profile's.
         device: `cpu`, `cuda`, or None for what there is.
         gpus: How many GPUs a run gets, where there are any.
-        executor: Where runs are run, on this machine or on a Slurm cluster.
-        slurm: What the cluster is asked for; None for what follows from the limits of a run.
+        executor: Where runs are run, a name of `agent.compute.executor.EXECUTORS`.
+        executor_settings: What is asked of executors, by name. In the ledger each stands under its executor's name
+            (`slurm`) beside the other settings, null where nothing is asked.
         sandbox: Whether what the model writes is contained; False only by the user's word.
         goal: The metric by which one run is better than another; None takes explained variance where it is scored.
         confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
@@ -61,8 +78,8 @@ class Settings(BaseModel):
     evals: tuple[str, ...] | None = None
     device: str | None = None
     gpus: Count = 1
-    executor: Literal["local", "slurm"] = "local"
-    slurm: SlurmSettings | None = None
+    executor: Annotated[str, AfterValidator(_in_table)] = "local"
+    executor_settings: dict[str, SerializeAsAny[ExecutorSettings]] = Field(default_factory=dict)
     sandbox: bool = True
     goal: str | None = None
     confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3
@@ -71,6 +88,23 @@ class Settings(BaseModel):
     budget_usd: Annotated[float, Field(gt=0)] | None = None
     budget_tokens: Count | None = None
     together: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        types = settings_types()
+        asked = {name: types[name].model_validate(given[name]) for name in types if given.get(name) is not None}
+        return {**{key: value for key, value in given.items() if key not in types}, "executor_settings": asked}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        spread: dict[str, Any] = {}
+        for key, value in dump(self).items():
+            own = key == "executor_settings"
+            spread |= {name: value.get(name) for name in settings_types()} if own else {key: value}
+        return spread
 
     def tries(self, kind: str) -> int:
         """The number of replies refused for one kind of fault that ends a run."""

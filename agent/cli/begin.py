@@ -11,13 +11,15 @@ from agent.base.places import PROJECT
 from agent.base.screen import Screen, duration
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Resumed, SettingsChanged
+from agent.campaign.history import read_state
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
-from agent.compute.executor import executor_of
+from agent.compute.executor import Executor, make_executor, settings_types
 from agent.compute.sandbox import choose_sandbox
-from agent.compute.slurm.settings import SlurmSettings, load_slurm_settings
+from agent.compute.settings import ExecutorSettings, load_settings
 from agent.idea import Idea, load_idea
 from agent.models import Choice, choose
+from agent.steps.jobs import Host
 from lab.settings import Profile, load_profile
 
 
@@ -29,12 +31,14 @@ class Checked:
         idea: What is to be tried.
         settings: What bounds it.
         profile: The lab's settings.
+        executor: Where its jobs are run.
         said: Who answers, in a line.
     """
 
     idea: Idea
     settings: Settings
     profile: Profile
+    executor: Executor
     said: str
 
 
@@ -76,8 +80,9 @@ def check(arguments: argparse.Namespace, name: str) -> Checked:
         "goal": arguments.goal,
     }
     settings = _validated({key: value for key, value in given.items() if value is not None})
-    executor_of(settings)
-    return Checked(idea, settings, profile, choice.said)
+    executor = executor_of(settings)
+    executor.check()
+    return Checked(idea, settings, profile, executor, choice.said)
 
 
 def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> list[Campaign]:
@@ -98,7 +103,7 @@ def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> li
     try:
         for one, screen in zip(ready, screens, strict=True):
             workspace = Workspace.create(one.idea, one.settings, runs)
-            made.append(Campaign(workspace, screen, PROJECT))
+            made.append(Campaign(workspace, screen, PROJECT, one.executor))
             screen.say(f"[bold]{one.idea.Title}[/bold]")
             screen.say(f"  {one.said}")
             screen.say(f"  workspace {workspace.path}")
@@ -114,11 +119,31 @@ def begin(ready: Sequence[Checked], runs: Path, screens: Sequence[Screen]) -> li
     return made
 
 
-def settings_with(campaign: Campaign, arguments: argparse.Namespace) -> Settings:
+def executor_of(settings: Settings) -> Executor:
+    """Make the executor that settings name."""
+    return make_executor(settings.executor, settings.executor_settings.get(settings.executor))
+
+
+def reopen(workspace: Workspace, screen: Screen, arguments: argparse.Namespace) -> Campaign:
+    """Open a campaign that was stopped; it goes on with the executor that is given anew, where one is.
+
+    Args:
+        workspace: Its folder.
+        screen: What the user sees of it.
+        arguments: The command line.
+
+    Raises:
+        AgentError: A setting is wrong, or the ledger can't be read.
+    """
+    settings = settings_with(read_state(workspace.ledger.events).settings, arguments)
+    return Campaign(workspace, screen, ROOT, executor_of(settings))
+
+
+def settings_with(before: Settings, arguments: argparse.Namespace) -> Settings:
     """The settings of a campaign that is taken up; budgets, model, the number of runs and more may be given anew.
 
     Args:
-        campaign: The campaign.
+        before: Its settings so far.
         arguments: The command line.
 
     Raises:
@@ -127,7 +152,6 @@ def settings_with(campaign: Campaign, arguments: argparse.Namespace) -> Settings
     changed = {key: value for key, value in _may_change(arguments).items() if value is not None}
     if arguments.model != "auto":
         changed["model"] = _spec(choose(arguments.model))
-    before = campaign.state.settings
     return _validated({**before.model_dump(mode="json"), **changed}) if changed else before
 
 
@@ -141,10 +165,11 @@ def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
     Raises:
         AgentError: A setting is wrong.
     """
-    before, settings = campaign.state.settings, settings_with(campaign, arguments)
+    before = campaign.state.settings
+    settings = settings_with(before, arguments)
     if settings != before:
         if settings.executor != before.executor:
-            executor_of(before).forget(campaign)
+            executor_of(before).forget(Host(campaign))
         campaign.record(SettingsChanged(settings=settings))
     campaign.record(Resumed())
     campaign.screen.say(f"[bold]{campaign.idea.Title}[/bold]\n  resumed in {campaign.workspace.path}")
@@ -158,7 +183,7 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
         "sandbox": False if arguments.no_sandbox else None,
         "gpus": arguments.gpus,
         "executor": arguments.executor,
-        "slurm": _slurm(arguments),
+        **{name: _wished(name, arguments) for name in settings_types()},
         "confirm": arguments.confirm,
         "matched": arguments.matched,
         "stale_ok": arguments.stale_ok,
@@ -167,12 +192,12 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _slurm(arguments: argparse.Namespace) -> SlurmSettings | None:
-    """The user's settings of the cluster: the file that is named, or the project's own, where there is one."""
-    usual = PROJECT / "slurm.toml"
-    if arguments.slurm:
-        return load_slurm_settings(arguments.slurm)
-    return load_slurm_settings(usual) if arguments.executor == "slurm" and usual.is_file() else None
+def _wished(name: str, arguments: argparse.Namespace) -> ExecutorSettings | None:
+    """The settings of an executor: the file that is named, or the one beside the program, where there is one."""
+    usual, given = PROJECT / f"{name}.toml", getattr(arguments, name)
+    if given:
+        return load_settings(name, given)
+    return load_settings(name, usual) if arguments.executor == name and usual.is_file() else None
 
 
 def _show_plan(screen: Screen, profile: Profile, settings: Settings) -> None:

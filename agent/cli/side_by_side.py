@@ -1,12 +1,14 @@
 """Several campaigns side by side in one process, each in a thread: they mostly wait, for a run or for a model."""
 
 import importlib
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from agent.base.interrupt import INTERRUPTED, Interrupt
 from agent.campaign.campaign import Campaign
+from agent.compute.executor import Executor
 
 # So long may a campaign take to stop, in the middle of an answer of its model say, before it is left where it is.
 GRACE = 15.0
@@ -14,6 +16,25 @@ POLL = 0.2
 # The code of a campaign that a fault of this program ended; Python has told of it.
 UNEXPECTED = 1
 _CLIENTS = {"openai", "anthropic"}
+
+
+def places(campaigns: Sequence[tuple[Executor, int]]) -> int | None:
+    """The number of campaigns that go on at a time where the user does not say; None for all of them.
+
+    Args:
+        campaigns: Of each its executor, and how many GPUs it gives a run.
+    """
+    limits = [limit for executor, gpus in campaigns if (limit := executor.places(gpus)) is not None]
+    return min(limits, default=None)
+
+
+def share_cores(jobs: int) -> None:
+    """Give each run its part of the cores, unless the user has said how many threads one has: more only wait.
+
+    Args:
+        jobs: How many runs go on at a time.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
 
 
 def run_together(

@@ -1,100 +1,171 @@
-"""Where a campaign's orders are carried out: on this machine, its GPUs handed out one by one, or on a cluster."""
+"""Where jobs are run: the table of executors, what each of them can do, and what it is told of whose jobs they are.
 
-import functools
-import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+Only the standard library is imported here: the command line reads the names of the table.
+"""
 
-from agent.compute.gpus import Gpus
-from agent.compute.job import Order, carry_out
-from agent.compute.local import Result
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agent.base.errors import AgentError
 
 if TYPE_CHECKING:
-    from agent.campaign.campaign import Campaign
-    from agent.campaign.settings import Settings
+    from agent.compute.job import Job
+    from agent.compute.local import ProcessResult
+    from agent.compute.settings import ExecutorSettings
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A job that goes on without its launcher, written down so that the next launcher finds it.
+
+    Args:
+        label: The job's.
+        number: Its id where it was submitted.
+        folder: Where it leaves its outcome.
+        identity: The job's.
+        asked: A hash of all that was asked for it.
+    """
+
+    label: str
+    number: str
+    folder: str
+    identity: str
+    asked: str
+
+
+class JobHost(Protocol):
+    """Whose jobs they are: all that an executor knows of a campaign."""
+
+    @property
+    def name(self) -> str:
+        """The word that its jobs are called by where others see them."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Its own folder, which every machine that runs its jobs sees; one in it that is called `jobs` is theirs."""
+        ...
+
+    @property
+    def known(self) -> Mapping[str, Receipt]:
+        """The jobs that were submitted for the step under way, by label."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell the user, in a line."""
+        ...
+
+    def submitted(self, receipt: Receipt) -> None:
+        """Write down that a job was submitted."""
+        ...
+
+    def requeued(self, label: str, number: str, state: str, count: int) -> None:
+        """Write down that a job ended without a result and is submitted anew; it is known no more.
+
+        Args:
+            label: The job's.
+            number: Its id where it was submitted.
+            state: How it ended, in the words of where it ran.
+            count: How often that has happened to it.
+        """
+        ...
 
 
 class Executor(Protocol):
-    """Carries out orders; one serves all campaigns of a launcher."""
+    """Runs jobs; called from the threads of several campaigns at a time."""
 
-    def run(self, campaign: "Campaign", order: Order, tick: Callable[[], None]) -> Result:
-        """Carry out an order, and wait for its end.
+    def check(self) -> None:
+        """Find out, before anything is made, whether jobs can be run.
+
+        Raises:
+            AgentError: They can't.
+        """
+        ...
+
+    def run(self, job: "Job", host: JobHost, tick: Callable[[], None]) -> "ProcessResult":
+        """Run a job, and wait for its end.
 
         Args:
-            campaign: Whose order it is; its ledger may say that it is under way already.
-            order: What is to be run.
+            job: What is to be run.
+            host: Whose it is; the job may be under way already, for an earlier launcher.
             tick: Called again and again in the meantime; raises when the user wants to stop.
 
         Returns:
             How it ended.
 
         Raises:
-            AgentError: It could not be carried out, for a reason that is not the order's.
+            AgentError: It could not be carried out, for a reason that is not the job's.
         """
         ...
 
-    def forget(self, campaign: "Campaign") -> None:
-        """End what is still under way for a campaign, since nobody will ask for its outcome."""
+    def forget(self, host: JobHost) -> None:
+        """End what is still under way for a host, since nobody will ask for its outcome."""
+        ...
+
+    def places(self, gpus: int) -> int | None:
+        """The number of jobs that it runs at a time, each with so many GPUs; None where that is no matter of ours.
+
+        Where it is a number, the jobs share the cores of this machine.
+        """
+        ...
+
+    def threads(self) -> list[Any]:
+        """All that decides with how many threads a job computes; a key of what depends on them bit for bit holds it."""
         ...
 
 
-class Local:
-    """This machine.
+@dataclass(frozen=True)
+class Kind:
+    """An executor in the table; dotted paths, so that only what is used is imported.
 
     Args:
-        gpus: Its GPUs.
+        make: `module:function`; the function takes the settings (`ExecutorSettings` or None) and returns an `Executor`.
+        settings: `module:class` of its settings, read from a TOML file that an option of its name gives; "" for none.
     """
 
-    def __init__(self, gpus: Gpus) -> None:
-        self._gpus = gpus
-
-    def run(self, campaign: "Campaign", order: Order, tick: Callable[[], None]) -> Result:
-        """See `Executor.run`; waits for GPUs first, where the order wants some and this machine has any."""
-        with self._gpus.lease(order.gpus, tick) as visible:
-            order.clear()
-            return carry_out(order.on(visible), tick)
-
-    def forget(self, campaign: "Campaign") -> None:
-        """Nothing goes on here without its launcher."""
+    make: str
+    settings: str = ""
 
 
-def executor_of(settings: "Settings") -> Executor:
-    """Where a campaign with these settings runs things.
+EXECUTORS = {
+    "local": Kind("agent.compute.local_executor:make"),
+    "slurm": Kind("agent.compute.slurm.executor:make", "agent.compute.slurm.settings:SlurmSettings"),
+}
+
+
+def make_executor(name: str, settings: "ExecutorSettings | None" = None) -> Executor:
+    """Make an executor of the table.
+
+    Args:
+        name: Its name there.
+        settings: What the user wants of it; its own defaults when None.
 
     Raises:
-        AgentError: It is a cluster, and this machine has no way to it.
+        AgentError: There is none of that name.
     """
-    if settings.executor == "local":
-        return this_machine()
-    from agent.compute.slurm.executor import cluster
-    from agent.compute.slurm.settings import SlurmSettings
-
-    return cluster((settings.slurm or SlurmSettings()).poll_seconds)
+    made: Executor = _load(kind_of(name).make)(settings)
+    return made
 
 
-def places(all_settings: Sequence["Settings"]) -> int:
-    """How many campaigns go on at a time where the user does not say: one for each run's GPUs, one without GPUs.
+def kind_of(name: str) -> Kind:
+    """Return an executor's entry.
 
-    Args:
-        all_settings: The settings of each; those whose runs are on a cluster only wait here.
+    Raises:
+        AgentError: There is none of that name.
     """
-    if all(settings.executor == "slurm" for settings in all_settings):
-        return len(all_settings)
-    gpus = len(Gpus.of_this_machine().names)
-    wanted = max(settings.gpus for settings in all_settings)
-    return max(1, min(len(all_settings), gpus // wanted))
+    if name not in EXECUTORS:
+        raise AgentError(f"there is no executor {name}; there are {', '.join(EXECUTORS)}")
+    return EXECUTORS[name]
 
 
-def share_cores(jobs: int) -> None:
-    """Give each run its part of the cores, unless the user has said how many threads one has: more only wait.
-
-    Args:
-        jobs: How many runs go on at a time.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
+def settings_types() -> "dict[str, type[ExecutorSettings]]":
+    """The classes of the settings, by the names of the executors that have some."""
+    return {name: _load(kind.settings) for name, kind in EXECUTORS.items() if kind.settings}
 
 
-@functools.cache
-def this_machine() -> Local:
-    """The one executor of this process for this machine."""
-    return Local(Gpus.of_this_machine())
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

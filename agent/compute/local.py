@@ -25,7 +25,7 @@ _OPEN = Spec("none", [], "", {})
 
 
 @dataclass(frozen=True)
-class Result:
+class ProcessResult:
     """How a command ended.
 
     Args:
@@ -98,7 +98,7 @@ def run(
     tick: Callable[[], None] = lambda: None,
     box: Spec = _OPEN,
     stdin: str = "",
-) -> Result:
+) -> ProcessResult:
     """Run a command to its end, or to a limit, and end everything that it started.
 
     Args:
@@ -134,7 +134,7 @@ def run(
     if report.ended == "log":
         raise AgentError(f"cannot write {log}: {report.problem}; free the space")
     fields = (report.ended, report.figure, limits, report.memory, report.no_memory)
-    return Result(report.code, report.seconds, log, *fields, way=box.way)
+    return ProcessResult(report.code, report.seconds, log, *fields, way=box.way)
 
 
 def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:

@@ -24,7 +24,7 @@ from agent.base.files import scratch_prefix
 from agent.base.places import CODE, PROJECT
 from agent.compute.jail import landlock, seccomp
 from agent.compute.jail.spec import Limits, Spec, Way
-from agent.compute.local import Result, run
+from agent.compute.local import ProcessResult, run
 
 # Of the machine: programs, libraries, fonts, TeX, and what a GPU's driver looks up. No keys, no passwords, no home.
 _ETC = "alternatives fonts group ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf OpenCL passwd"
@@ -129,7 +129,7 @@ def contain(
     writable: Iterable[Path] = (),
     devices: Sequence[str] = (),
     tick: Callable[[], None] = lambda: None,
-) -> Result:
+) -> ProcessResult:
     """Run a command in a sandbox.
 
     Args:

@@ -19,7 +19,7 @@ from agent.campaign.events import BaselinesMade, BaselineTrained, Matched, Stale
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
-from agent.compute.job import run_set_up
+from agent.compute.commands import lab_command, progress_in
 from agent.results.read import load_result
 from agent.steps.baseline_cache import (
     KIND,
@@ -32,7 +32,7 @@ from agent.steps.baseline_cache import (
     other_conditions,
     set_aside,
 )
-from agent.steps.environment import environment, lab_command, progress_in
+from agent.steps.jobs import environment, run_set_up
 from agent.steps.runs import evaluate, require, train
 
 

@@ -9,12 +9,12 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.events import PlotEdited, PlotFailed, Plotted
 from agent.campaign.folder import PLOT
 from agent.campaign.state import Refusal, exhausted
-from agent.compute.job import run_contained
+from agent.compute.commands import lab_command
 from agent.compute.local import tail
 from agent.dialogue.prompt import plot_prompt
 from agent.dialogue.turn import Question, take_turn
 from agent.gates.protect import breaches, explain
-from agent.steps.environment import environment, lab_command
+from agent.steps.jobs import environment, run_contained
 from agent.steps.propose import refuse, unknown_references
 from agent.steps.runs import FEEDBACK, on_disk
 

@@ -6,6 +6,7 @@ from agent.campaign.events import Stale
 from agent.campaign.state import Step, next_step
 from agent.steps.baseline_cache import KIND, Recipe, conditions, copy_seeds, damage, differences
 from agent.steps.baselines import go_on_stale, prepare, profile_recipe
+from agent.steps.jobs import Host
 
 # The steps whose outcome is compared with a baseline; before the others nothing needs to be looked at.
 _NEED_BASELINES: tuple[Step, ...] = ("propose", "execute", "score", "match", "confirm")
@@ -32,7 +33,7 @@ def check_freshness(campaign: Campaign) -> None:
     if campaign.settings.stale_ok:
         go_on_stale(campaign, changes)
         return
-    campaign.executor.forget(campaign)
+    campaign.executor.forget(Host(campaign))
     campaign.screen.say(f"  the baselines are stale and are made again; changed: {', '.join(changes)}")
     campaign.record(Stale(changes=changes, accepted=False))
 

@@ -13,11 +13,11 @@ from agent.campaign.events import Failed, Lost, Ran, Scored
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
 from agent.campaign.state import Run
-from agent.compute.job import run_contained
-from agent.compute.local import Result, tail
+from agent.compute.commands import lab_command, progress_in
+from agent.compute.local import ProcessResult, tail
 from agent.report.tables import summary
 from agent.results.read import load_result
-from agent.steps.environment import environment, lab_command, progress_in
+from agent.steps.jobs import environment, run_contained
 from agent.steps.result_checks import idle_parts, objections
 
 FEEDBACK = 1500
@@ -68,7 +68,7 @@ def train(
     seconds: float | None = None,
     given: Mapping[str, str] | None = None,
     empty: bool = False,
-) -> Result:
+) -> ProcessResult:
     """Run `experiment.py` once.
 
     Args:
@@ -154,7 +154,7 @@ def score(campaign: Campaign, this: Run) -> None:
     campaign.screen.say(f"  {summary(campaign, campaign.state.runs[this.number - 1])}")
 
 
-def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> Result:
+def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> ProcessResult:
     """Score run folders with `python -m lab.evaluate`, one process for all of them.
 
     Args:
@@ -189,7 +189,7 @@ def evaluate(campaign: Campaign, folders: list[Path], log: Path, what: str) -> R
     return on_disk(campaign, result, folders, what)
 
 
-def on_disk(campaign: Campaign, result: Result, folders: list[Path], what: str) -> Result:
+def on_disk(campaign: Campaign, result: ProcessResult, folders: list[Path], what: str) -> ProcessResult:
     """Have what was made on the disk before the ledger says so; tell a disk that is full from a run that fails.
 
     Args:
@@ -217,7 +217,7 @@ def on_disk(campaign: Campaign, result: Result, folders: list[Path], what: str) 
     return result
 
 
-def require(result: Result, what: str, limit: float) -> None:
+def require(result: ProcessResult, what: str, limit: float) -> None:
     """Stop the campaign when a step that is not the model's doing failed.
 
     Raises:
@@ -228,7 +228,7 @@ def require(result: Result, what: str, limit: float) -> None:
         raise AgentError(f"{what} failed ({result.reason(limit)}): {last}; the whole output is in {result.log}")
 
 
-def _fail(campaign: Campaign, this: Run, reason: str, result: Result) -> None:
+def _fail(campaign: Campaign, this: Run, reason: str, result: ProcessResult) -> None:
     """Keep what a failed attempt left, and say what happened in a form that fits into a prompt."""
     assert this.last is not None
     folder = campaign.workspace.run_dir(this.number)

@@ -1,7 +1,6 @@
 """The smoke run: the real experiment on a few real batches, before a run is paid for; the model is told what it saw."""
 
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.events import Smoked, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
-from agent.compute.local import Result, tail
-from agent.compute.slurm.settings import SlurmSettings
+from agent.compute.local import ProcessResult, tail
 from agent.gates.changed import Region, never_ran
 from agent.steps.runs import train
 
@@ -53,7 +51,7 @@ class Found:
     weights: list[str]
     settings: dict[str, str]
     later: list[Region]
-    result: Result
+    result: ProcessResult
 
 
 def smoke(campaign: Campaign, this: Run) -> None:
@@ -165,7 +163,7 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
         "given": given,
         "code": code,
         # The order of sums depends on them, and weights are compared bit for bit.
-        "threads": _threads(campaign),
+        "threads": campaign.executor.threads(),
     }
 
     def build(folder: Path) -> None:
@@ -183,14 +181,6 @@ def _of_template(campaign: Campaign) -> dict[str, Any]:
         )
     )
     return smoked
-
-
-def _threads(campaign: Campaign) -> list[Any]:
-    """The threads that a run gets: on a cluster not the login node's processors, but those of its job."""
-    wanted = os.environ.get("OMP_NUM_THREADS")
-    if campaign.settings.executor == "slurm":
-        return ["slurm", wanted, (campaign.settings.slurm or SlurmSettings()).cpus]
-    return [wanted, os.cpu_count()]
 
 
 def _read(report: Path) -> dict[str, Any] | None:

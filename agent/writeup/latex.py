@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.base.keys import child_environment
 from agent.compute.jail.spec import Limits
-from agent.compute.local import Result, tail
+from agent.compute.local import ProcessResult, tail
 from agent.compute.sandbox import Sandbox, contain
 
 PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-fonts-recommended latexmk chktex"
@@ -100,7 +100,7 @@ def run_chktex(folder: Path, sandbox: Sandbox) -> list[Problem]:
     ]
 
 
-def _run(command: list[str], folder: Path, sandbox: Sandbox) -> Result:
+def _run(command: list[str], folder: Path, sandbox: Sandbox) -> ProcessResult:
     """Run a program of TeX's in the paper's folder, which is all that it may change."""
     limits = Limits(SECONDS, memory=MEMORY, disk=DISK, output=DISK)
     log = folder / f"{command[0]}.log"

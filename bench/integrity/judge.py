@@ -16,6 +16,7 @@ from agent.campaign.hashes import broken_seals, seal_results
 from agent.campaign.settings import Settings
 from agent.campaign.state import Run
 from agent.campaign.workspace import Workspace
+from agent.compute.executor import make_executor
 from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
 from agent.idea import parse_idea
@@ -117,7 +118,7 @@ def static_seconds() -> float:
 
 
 def _campaign(place: Path) -> Campaign:
-    return Campaign(Workspace(place), Screen("quiet"), place)
+    return Campaign(Workspace(place), Screen("quiet"), place, make_executor("local"))
 
 
 def _run(campaign: Campaign, case: Case) -> Verdict:

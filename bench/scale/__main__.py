@@ -24,11 +24,12 @@ from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.cli.side_by_side import run_together
 from agent.compute.jail.spec import Limits
-from agent.compute.job import Order
-from agent.compute.slurm.executor import Slurm
+from agent.compute.job import Job
+from agent.compute.slurm.executor import Cluster, Slurm
 from agent.compute.slurm.queue import cancel
 from agent.compute.slurm.settings import SlurmSettings
 from agent.idea import list_ideas, load_idea
+from agent.steps.jobs import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -85,7 +86,7 @@ def measure(count: int, seconds: float, poll: float) -> dict[str, Any] | None:
     Raises:
         KeyboardInterrupt: The user stopped it. No job is left, however this ends.
     """
-    cluster = Slurm(poll)
+    cluster = Cluster(poll)
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
         campaigns = [_campaign(Path(name), number, cluster, poll) for number in range(count)]
         idle, began = _memory(), time.monotonic()
@@ -114,7 +115,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _watch(
     campaigns: list[Campaign],
-    cluster: Slurm,
+    cluster: Cluster,
     seconds: float,
     began: float,
     interrupt: Interrupt,
@@ -144,9 +145,9 @@ def _wait(campaign: Campaign, interrupt: Interrupt) -> int:
     place = campaign.workspace.path
     folder, log = place / "run_1", place / "run_1" / "log.txt"
     command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
-    order = Order("run 1: sleeping", command, place, {}, log, LIMIT, [], [folder], [folder])
+    job = Job("run 1: sleeping", command, place, {}, log, LIMIT, [], [folder], [folder])
     try:
-        result = campaign.executor.run(campaign, order, interrupt.check)
+        result = campaign.executor.run(job, Host(campaign), interrupt.check)
         sys.stderr.write(f"error: a sleeping run ended ({result.reason(LIMIT.seconds or 0)})\n")
     except AgentError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -160,13 +161,13 @@ def _jobs_of(campaigns: list[Campaign]) -> set[str]:
     return {entry.job for campaign in campaigns for entry in campaign.state.jobs.values()}
 
 
-def _states(jobs: set[str], cluster: Slurm) -> dict[str, int]:
+def _states(jobs: set[str], cluster: Cluster) -> dict[str, int]:
     """The numbers of jobs that run and that pend."""
     states = [row.state for job, row in cluster.queue.rows(time.monotonic()).items() if job in jobs]
     return {"running": states.count("RUNNING"), "pending": states.count("PENDING")}
 
 
-def _cancel(jobs: set[str], cluster: Slurm) -> None:
+def _cancel(jobs: set[str], cluster: Cluster) -> None:
     """Cancel jobs, and wait until they have ended: their folders are deleted next."""
     while True:
         rows = cluster.queue.rows(time.monotonic())
@@ -184,15 +185,13 @@ def _sleep(seconds: float, interrupt: Interrupt) -> None:
         time.sleep(min(1, left))
 
 
-def _campaign(runs: Path, number: int, cluster: Slurm, poll: float) -> Campaign:
+def _campaign(runs: Path, number: int, cluster: Cluster, poll: float) -> Campaign:
     name = list_ideas()[0]
     idea = load_idea(name).model_copy(update={"Name": f"{name}_{number}"})
     slurm = SlurmSettings(poll_seconds=poll, cpus=8, memory_gb=0.2)
-    settings = Settings(device="cpu", executor="slurm", slurm=slurm)
+    settings = Settings.model_validate({"device": "cpu", "executor": "slurm", "slurm": slurm})
     workspace = Workspace.create(idea, settings, runs)
-    campaign = Campaign(workspace, Screen("quiet"), ROOT)
-    campaign.executor = cluster
-    return campaign
+    return Campaign(workspace, Screen("quiet"), ROOT, Slurm(slurm, cluster))
 
 
 def _memory() -> int:

@@ -12,6 +12,7 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.events import Started
 from agent.campaign.ledger import Ledger
 from agent.campaign.workspace import Workspace
+from agent.compute.executor import make_executor
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "profiles" / "tiny.toml"
@@ -29,7 +30,7 @@ def strip_times(notes):
 
 
 def opened(folder):
-    return Campaign(Workspace(folder), Screen("quiet"), folder)
+    return Campaign(Workspace(folder), Screen("quiet"), folder, make_executor("local"))
 
 
 def cut_after(done, folder, kind, **settings):

@@ -38,7 +38,7 @@ MODULES = (
     *(
         "agent.report.review.collect",
         "agent.edit.gate",
-        "agent.compute.executor",
+        "agent.compute.local_executor",
         "agent.models.openai",
         "agent.edit.store",
         "lab.cache",

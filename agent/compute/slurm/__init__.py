@@ -1,1 +1,1 @@
-"""Where jobs run: on this machine or on a cluster, in a sandbox."""
+"""A Slurm cluster as the place where jobs are run."""

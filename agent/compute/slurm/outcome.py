@@ -1,17 +1,17 @@
-"""How a job on a cluster ended, what that means for its order, and how it is said."""
+"""The end of a submission: what it means for its job, and how it is said."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from agent.base.errors import AgentError
-from agent.compute.job import Order
-from agent.compute.local import Result
+from agent.compute.job import Job
+from agent.compute.local import ProcessResult
 from agent.compute.slurm.queue import ENDED_BY_CLUSTER, Unanswered, last_line
 from agent.compute.slurm.settings import SlurmSettings
-from agent.compute.slurm.submission import Job
+from agent.compute.slurm.submission import Submission
 
-Verdict = Literal["result", "again", "memory", "cancelled", "error"]
+Disposition = Literal["result", "again", "memory", "cancelled", "error"]
 LOST = "LOST"
 # Of what slurmstepd says; some versions call such a job FAILED.
 _NO_MEMORY = re.compile(r"exceeded (job |step )?memory limit|oom[-_ ]kill", re.I)
@@ -37,7 +37,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended.
+    """The end of a submission.
 
     Args:
         state: In Slurm's words, or LOST.
@@ -47,21 +47,21 @@ class End:
 
     state: str
     seconds: int
-    told: Result | AgentError | str | None
+    told: ProcessResult | AgentError | str | None
 
 
-def judge(end: End, printed: str) -> Verdict:
-    """What an end means.
+def classify(end: End, printed: str) -> Disposition:
+    """Tell what an end means.
 
     Args:
         end: The end.
-        printed: What the job printed.
+        printed: What the cluster's job printed.
 
     Returns:
-        `result` for an order that was carried out, well or not; `again` where the cluster ended it for its own reasons.
+        `result` for a job that was carried out, well or not; `again` where the cluster ended it for its own reasons.
     """
     told = end.told
-    if isinstance(told, Result) and (told.ok or told.ended not in ("itself", "launcher")):
+    if isinstance(told, ProcessResult) and (told.ok or told.ended not in ("itself", "launcher")):
         return "result"
     if end.state in ENDED_BY_CLUSTER:
         return "again"
@@ -69,46 +69,48 @@ def judge(end: End, printed: str) -> Verdict:
         return "cancelled"
     if end.state == "OUT_OF_MEMORY" or _NO_MEMORY.search(printed):
         return "memory"
-    if isinstance(told, Result):
+    if isinstance(told, ProcessResult):
         return "again" if told.ended == "launcher" else "result"
     return "again" if told is None and end.state == LOST else "error"
 
 
 def why(end: End) -> str:
-    """What happened to a job, in words."""
+    """The end in words."""
     return _WHY.get(end.state, f"ended as {end.state}")
 
 
-def too_often(job: Job, order: Order, settings: SlurmSettings, end: End, count: int) -> str:
-    """What to say, and to do, when a job is queued again no more.
+def too_often(submission: Submission, job: Job, settings: SlurmSettings, end: End, count: int) -> str:
+    """The message, with advice, for a job that is submitted no more.
 
     Args:
-        job: The last one.
-        order: Its order.
+        submission: The last one.
+        job: The job.
         settings: What the cluster was asked for.
         end: How it ended.
         count: How many there were.
     """
-    limit = settings.minutes_of(order)
+    limit = settings.minutes_of(job)
     figure = f" ({limit}{' min' if isinstance(limit, int) else ''})" if end.state == "TIMEOUT" else ""
     advice = _ADVICE.get(end.state, "ask who runs the cluster")
     jobs = f"the last of {count} jobs" if count > 1 else "and is not queued again"
-    return f"job {job.number} ({order.label}) {why(end)}{figure}, {jobs}: {advice}"
+    return f"job {submission.number} ({job.label}) {why(end)}{figure}, {jobs}: {advice}"
 
 
-def failure(job: Job, order: Order, end: End, verdict: Verdict, printed: str) -> AgentError:
-    """The error for a job that gave no result and is not to be queued again: its order's own, where it left one."""
-    if verdict == "cancelled":
+def failure(submission: Submission, job: Job, end: End, meaning: Disposition, printed: str) -> AgentError:
+    """The error for a submission without a result and not to be repeated: the job's own, where it left one."""
+    if meaning == "cancelled":
         return AgentError(
-            f"job {job.number} ({order.label}) was cancelled; it is submitted again once the campaign goes on"
+            f"job {submission.number} ({job.label}) was cancelled; it is submitted again once the campaign goes on"
         )
     if isinstance(end.told, AgentError):
         return end.told
     said = last_line(end.told if isinstance(end.told, str) else printed) or "it printed nothing"
-    return AgentError(f"job {job.number} ({order.label}) failed on the cluster: {said}; its output is in {job.log}")
+    return AgentError(
+        f"job {submission.number} ({job.label}) failed on the cluster: {said}; its output is in {submission.log}"
+    )
 
 
-def refused(order: Order, error: Unanswered) -> str:
-    """What to say, and to do, when sbatch takes no job."""
-    hint = " (for a cluster without GPUs: gpus = 0)" if order.gpus and _GPU.search(str(error)) else ""
-    return f"Slurm does not take the job ({order.label}): {error}{hint}; give other settings with --slurm"
+def refused(job: Job, error: Unanswered) -> str:
+    """The message, with advice, for a job that sbatch does not take."""
+    hint = " (for a cluster without GPUs: gpus = 0)" if job.gpus and _GPU.search(str(error)) else ""
+    return f"Slurm does not take the job ({job.label}): {error}{hint}; give other settings with --slurm"

@@ -1,4 +1,4 @@
-"""What a cluster says of all of a user's jobs: asked for once in a while, however many there are and wait for it."""
+"""The user's jobs as Slurm tells of them: asked for once in a while, however many there are and wait for it."""
 
 import os
 import subprocess
@@ -22,8 +22,8 @@ _AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Row:
-    """A job in the queue.
+class QueuedJob:
+    """A job as Slurm tells of it.
 
     Args:
         state: Its state, in Slurm's words.
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def under_way(self) -> bool:
-        """Whether it will go on."""
+        """True where it will go on."""
         return self.state in UNDER_WAY
 
 
@@ -58,8 +58,8 @@ class Queue:
         self.every = every
         self.calls = 0
         self.trouble = ""
-        self._rows: dict[str, Row] = {}
-        self._gone: dict[str, Row] = {}
+        self._rows: dict[str, QueuedJob] = {}
+        self._gone: dict[str, QueuedJob] = {}
         self._watched: set[str] = set()
         self._as_of = self._tried = float("-inf")
         self._accounting = True
@@ -75,11 +75,11 @@ class Queue:
         self._watched.add(job)
 
     def unwatch(self, job: str) -> None:
-        """It is of no more interest."""
+        """Ask for this job no more."""
         self._watched.discard(job)
         self._gone.pop(job, None)
 
-    def row(self, job: str, mark: str) -> Row | None:
+    def row(self, job: str, mark: str) -> QueuedJob | None:
         """A job as of the newest answer.
 
         Args:
@@ -104,7 +104,7 @@ class Queue:
         finally:
             self._asking.release()
 
-    def rows(self, since: float) -> dict[str, Row]:
+    def rows(self, since: float) -> dict[str, QueuedJob]:
         """All jobs, by an answer that was asked for after a moment.
 
         Args:
@@ -135,24 +135,24 @@ class Queue:
 _ACCOUNTING = ("--allocations", "--noheader", "--parsable2", "--format=JobIDRaw,State,ElapsedRaw")
 
 
-def read_queue(told: str) -> dict[str, Row]:
+def read_queue(told: str) -> dict[str, QueuedJob]:
     """Jobs by id, from what squeue prints."""
     rows = {}
     for line in told.splitlines():
         job, state, ran, reason, name = (line.split("|", 4) + [""] * 5)[:5]
         if state:
-            rows[job] = Row(state, _seconds(ran), "" if reason == "None" else reason, name)
+            rows[job] = QueuedJob(state, _seconds(ran), "" if reason == "None" else reason, name)
     return rows
 
 
-def read_accounting(told: str) -> dict[str, Row]:
+def read_accounting(told: str) -> dict[str, QueuedJob]:
     """Jobs by id, from what sacct prints; `CANCELLED by 1000` is a state there."""
     rows = {}
     for line in told.splitlines():
         job, state, ran = (line.split("|") + [""] * 3)[:3]
         # A job that the queue has forgotten goes on nowhere, whatever the accounts say.
         if state and state.split()[0] not in UNDER_WAY:
-            rows[job] = Row(state.split()[0], int(ran) if ran.isdigit() else 0)
+            rows[job] = QueuedJob(state.split()[0], int(ran) if ran.isdigit() else 0)
     return rows
 
 
@@ -172,7 +172,7 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def slurm(*command: str, text: str | None = None, env: dict[str, str] | None = None) -> str:
-    """What a command of Slurm's prints.
+    """Return what a command of Slurm's prints.
 
     Args:
         command: The command and its arguments.

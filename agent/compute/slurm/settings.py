@@ -1,19 +1,17 @@
-"""What a cluster is asked for: a small TOML file of the user's, and what follows from an order."""
+"""The settings of the Slurm executor: what a cluster is asked for, as the user says it and as it follows from a job."""
 
 import math
 import re
-import tomllib
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from agent.base.errors import AgentError
+from agent.compute.settings import ExecutorSettings
 
 if TYPE_CHECKING:
-    from agent.compute.job import Order
+    from agent.compute.job import Job
 
-# An order's own limits end it with a clear word, so the cluster's lie beyond them.
+# A job's own limits end it with a clear word, so the cluster's lie beyond them.
 TIME_MARGIN, MORE_SECONDS = 1.1, 300
 MEMORY_MARGIN, MORE_MEMORY = 1.25, 2e9
 # Options of sbatch that the executor gives itself, or that would have a job run more than once or elsewhere.
@@ -53,14 +51,14 @@ def _options(options: dict[str, Any]) -> dict[str, Any]:
 Word = Annotated[str, AfterValidator(_word)]
 
 
-class SlurmSettings(BaseModel):
-    """How runs are sent to a Slurm cluster.
+class SlurmSettings(ExecutorSettings):
+    """The user's wishes of a Slurm cluster.
 
     Args:
         partition: Where to; the cluster's default when None. So are the next two.
         account: Who pays.
         qos: The quality of service.
-        time: The time limit of a job, minutes or as sbatch takes it; what an order may take, and a margin, when None.
+        time: The time limit of a job, minutes or as sbatch takes it; what a run may take, and a margin, when None.
         gpus: GPUs of a job; what the campaign gives a run when None.
         cpus: Processors of a job.
         memory_gb: Memory of a job, 10^9 bytes; what a run may hold, and a margin, when None.
@@ -70,7 +68,7 @@ class SlurmSettings(BaseModel):
         extra: Any other options of sbatch, such as `constraint`; true for one without a value.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    hint: ClassVar[str] = "options of sbatch go under [extra]"
 
     partition: Word | None = None
     account: Word | None = None
@@ -82,62 +80,22 @@ class SlurmSettings(BaseModel):
     again: Annotated[int, Field(ge=0)] = 2
     poll_seconds: Annotated[float, Field(ge=0.1, le=600)] = 10
     grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 60
-    extra: Annotated[dict[str, bool | int | float | str], AfterValidator(_options)] = {}
+    extra: Annotated[dict[str, bool | int | float | str], AfterValidator(_options)] = Field(default_factory=dict)
 
-    def gpus_of(self, order: "Order") -> int:
-        """How many GPUs the job of an order gets."""
-        return order.gpus if self.gpus is None or not order.gpus else self.gpus
+    def gpus_of(self, job: "Job") -> int:
+        """The GPUs that a job gets."""
+        return job.gpus if self.gpus is None or not job.gpus else self.gpus
 
-    def memory_of(self, order: "Order", usual: float) -> int:
-        """How much memory the job of an order gets.
-
-        Args:
-            order: The order.
-            usual: What a run may hold, bytes; for orders without a limit of their own.
-
-        Returns:
-            Bytes, whole MiB, as Slurm counts them.
-        """
+    def memory_of(self, job: "Job") -> int:
+        """The memory that a job gets, bytes: whole MiB, as Slurm counts them."""
         if self.memory_gb is not None:
             wanted = self.memory_gb * 1e9
         else:
-            wanted = (order.limits.memory or usual) * MEMORY_MARGIN + MORE_MEMORY
+            wanted = (job.limits.memory or job.memory) * MEMORY_MARGIN + MORE_MEMORY
         return math.ceil(wanted / 2**20) * 2**20
 
-    def minutes_of(self, order: "Order") -> int | str | None:
-        """How long the job of an order may take, as sbatch takes it; None for as long as the partition lets it."""
-        if self.time is not None or order.limits.seconds is None:
+    def minutes_of(self, job: "Job") -> int | str | None:
+        """The time that a job may take, as sbatch takes it; None for as long as the partition lets it."""
+        if self.time is not None or job.limits.seconds is None:
             return self.time
-        return math.ceil((order.limits.seconds * TIME_MARGIN + MORE_SECONDS) / 60)
-
-
-def load_slurm_settings(path: Path) -> SlurmSettings:
-    """Read the user's file.
-
-    Args:
-        path: A TOML file.
-
-    Returns:
-        What it says.
-
-    Raises:
-        AgentError: It can't be read, or says something else.
-    """
-    try:
-        return SlurmSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise AgentError(f"cannot read {path}: {error.strerror}; give --slurm the path of a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AgentError(f"{path} is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(SlurmSettings.model_fields)
-            raise AgentError(
-                f"{path}: there is no setting {where}; there are {known}; options of sbatch go under [extra]"
-            ) from error
-        own, said = first["type"] == "value_error", first["msg"].removeprefix("Value error, ")
-        said = said if own else said[:1].lower() + said[1:]
-        given = f", not {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
-        raise AgentError(f"{path}: {where}: {said}{given}") from error
+        return math.ceil((job.limits.seconds * TIME_MARGIN + MORE_SECONDS) / 60)

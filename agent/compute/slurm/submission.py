@@ -1,4 +1,4 @@
-"""One job on a cluster: how submitit is told to submit an order, what is done on the node, and how it is read."""
+"""One submission of a job to the cluster: what submitit is told, what is done on the node, and what is left there."""
 
 import hashlib
 import json
@@ -20,8 +20,8 @@ from agent.base.errors import AgentError
 from agent.base.keys import child_environment
 from agent.base.places import CODE
 from agent.compute.gpus import VISIBLE
-from agent.compute.job import Order, carry_out
-from agent.compute.local import Result
+from agent.compute.job import Job, carry_out
+from agent.compute.local import ProcessResult
 from agent.compute.slurm.queue import Unanswered, slurm
 from agent.compute.slurm.settings import SlurmSettings
 
@@ -32,14 +32,14 @@ _OF_THIS_MACHINE = frozenset((VISIBLE, "NVIDIA_VISIBLE_DEVICES", "TMPDIR", "XDG_
 
 
 @dataclass(frozen=True)
-class Job:
-    """A job that was submitted.
+class Submission:
+    """A job on the cluster.
 
     Args:
-        number: Its id on the cluster.
+        number: Its id there.
         folder: Where submitit keeps what belongs to it.
         since: When it was known to be submitted, on the monotonic clock.
-        found: Whether an earlier launcher submitted it.
+        found: True where an earlier launcher submitted it.
     """
 
     number: str
@@ -49,11 +49,11 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the job itself, not the order's command, printed."""
+        """The output of the cluster's own job, not of the command that it carries out."""
         return self._paths.stdout
 
-    def told(self) -> Result | AgentError | str | None:
-        """What came of it: a result, the order's error, the traceback of another, or nothing so far."""
+    def told(self) -> ProcessResult | AgentError | str | None:
+        """The outcome that it left: a result, the job's error, the traceback of another, or nothing so far."""
         try:
             outcome, value = pickle.loads(self._paths.result_pickle.read_bytes())
         except (OSError, EOFError, pickle.UnpicklingError):  # not there, or not whole yet on this machine
@@ -63,7 +63,7 @@ class Job:
         return value if outcome == "success" else str(value)
 
     def printed(self) -> str:
-        """The end of its log; "" where there is none."""
+        """Return the end of its log; "" where there is none."""
         try:
             return self.log.read_text(encoding="utf-8", errors="replace")[-20_000:]
         except OSError:
@@ -74,41 +74,40 @@ class Job:
         return JobPaths(self.folder, job_id=self.number)
 
 
-def submit(order: Order, settings: SlurmSettings, name: str, folder: Path, usual_memory: float) -> Job:
-    """Submit an order.
+def submit(job: Job, settings: SlurmSettings, name: str, folder: Path) -> Submission:
+    """Submit a job.
 
     Args:
-        order: What is to be run on a node.
+        job: What is to be run on a node.
         settings: What the cluster is asked for.
-        name: The job's name.
+        name: Its name on the cluster.
         folder: Where submitit keeps what belongs to it, and to no other: numbers come again on a new cluster.
-        usual_memory: What a run may hold, bytes; for orders without a limit of their own.
 
     Returns:
-        The job, queued.
+        The submission, queued.
 
     Raises:
         Unanswered: It was not taken.
     """
     executor = _Sbatch(folder)
-    executor.update_parameters(**parameters(order, settings, name, usual_memory))
+    executor.update_parameters(**parameters(job, settings, name))
     # The sandbox opens the devices of as many GPUs as the job has, not as the campaign would have locally.
-    job = executor.submit(on_node, replace(order, gpus=settings.gpus_of(order)))
-    return Job(job.job_id, folder, time.monotonic())
+    taken = executor.submit(on_node, replace(job, gpus=settings.gpus_of(job)))
+    return Submission(taken.job_id, folder, time.monotonic())
 
 
-def parameters(order: Order, settings: SlurmSettings, name: str, usual_memory: float) -> dict[str, Any]:
-    """What submitit is told of a job; see `submit`."""
-    gpus = settings.gpus_of(order)
+def parameters(job: Job, settings: SlurmSettings, name: str) -> dict[str, Any]:
+    """All that submitit is told of a job; see `submit`."""
+    gpus = settings.gpus_of(job)
     asked_otherwise = any(option.startswith(("gpu", "gres")) for option in settings.extra)
     return {
         "job_name": name,
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,
-        "time": settings.minutes_of(order),
+        "time": settings.minutes_of(job),
         "cpus_per_task": settings.cpus,
-        "mem": f"{settings.memory_of(order, usual_memory) // 2**20}M",
+        "mem": f"{settings.memory_of(job) // 2**20}M",
         "gpus_per_node": gpus if gpus and not asked_otherwise else None,
         "stderr_to_stdout": True,
         "use_srun": False,
@@ -124,9 +123,9 @@ def parameters(order: Order, settings: SlurmSettings, name: str, usual_memory: f
     }
 
 
-def asked(order: Order, settings: SlurmSettings, usual_memory: float) -> str:
-    """A hash of all that the cluster is asked for an order; see `submit`."""
-    told = json.dumps(parameters(order, settings, "", usual_memory), sort_keys=True)
+def asked(job: Job, settings: SlurmSettings) -> str:
+    """A hash of all that the cluster is asked for a job; see `submit`."""
+    told = json.dumps(parameters(job, settings, ""), sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -139,9 +138,9 @@ class _Sbatch(SlurmExecutor):
         number = said[-1].split(";")[0] if said else ""
         if not number.isdigit():
             raise Unanswered(f"sbatch said {' '.join(said)!r}, and no job's number")
-        job: SlurmJob[Any] = SlurmJob(folder=self.folder, job_id=number)
-        job.paths.submission_file.write_text(script, encoding="utf-8")
-        return job
+        taken: SlurmJob[Any] = SlurmJob(folder=self.folder, job_id=number)
+        taken.paths.submission_file.write_text(script, encoding="utf-8")
+        return taken
 
 
 def _environment() -> dict[str, str]:
@@ -150,21 +149,21 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in child_environment(given).items() if name not in _OF_THIS_MACHINE}
 
 
-def on_node(order: Order) -> Result | AgentError:
-    """Carry out an order as a job's only task.
+def on_node(job: Job) -> ProcessResult | AgentError:
+    """Carry out a job on the node that it was given.
 
     Args:
-        order: What is to be run.
+        job: What is to be run.
 
     Returns:
-        How it ended, or the order's error.
+        How it ended, or the job's error.
     """
-    # submitit passes these over, or queues the job again; here an end of the job is an end of what it contains.
+    # submitit passes these over, or queues the job again; here its end is an end of what it contains.
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGUSR2, _pass_over)
     try:
-        order.clear()
-        result = carry_out(_at_home(order, os.environ))
+        job.clear()
+        result = carry_out(_at_home(job, os.environ))
     except AgentError as error:
         return error
     if result.code < 0:
@@ -173,11 +172,11 @@ def on_node(order: Order) -> Result | AgentError:
     return result
 
 
-def _at_home(order: Order, given: Mapping[str, str]) -> Order:
-    """The order with what a job was given on its node: its GPUs, and as many threads as processors."""
+def _at_home(job: Job, given: Mapping[str, str]) -> Job:
+    """The job with what it was given on its node: its GPUs, and as many threads as processors."""
     threads = {"OMP_NUM_THREADS": given["SLURM_CPUS_PER_TASK"]} if "SLURM_CPUS_PER_TASK" in given else {}
-    kept = {name: value for name, value in order.env.items() if name not in _OF_THIS_MACHINE}
-    return replace(order, env={**threads, **kept}).on(given.get(VISIBLE) if order.gpus else "")
+    kept = {name: value for name, value in job.env.items() if name not in _OF_THIS_MACHINE}
+    return replace(job, env={**threads, **kept}).on(given.get(VISIBLE) if job.gpus else "")
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from agent.audit.load import load_evidence
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.workspace import Workspace
+from agent.compute.executor import make_executor
 from agent.steps.after_step import write_notes
 from bench.writeup.__main__ import audit_seconds
 from bench.writeup.cases import Bench, Fault, Honest, load_faults, load_honest, unpack
@@ -44,6 +45,6 @@ def test_a_paper_of_eight_pages_takes_less_than_a_second(recorded: Bench) -> Non
 
 def test_notes_that_the_loop_writes_now_are_clean(tmp_path: Path) -> None:
     folder = unpack(tmp_path / "campaign")
-    write_notes(Campaign(Workspace(folder), Screen("quiet"), folder), commit=False)
+    write_notes(Campaign(Workspace(folder), Screen("quiet"), folder, make_executor("local")), commit=False)
     report = audit(read_document(folder / "notes.txt"), load_evidence(folder), read_bibliography(SHIPPED))
     assert report.clean, report

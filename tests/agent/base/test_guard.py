@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from agent.compute.jail.spec import Limits
-from agent.compute.job import Order, carry_out
+from agent.compute.job import Job, carry_out
 from tests.agent.campaigns import ROOT
 
 KEY = "the-marked-value/of+a key"
@@ -135,9 +135,9 @@ print(get_token())
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     command = [sys.executable, "-c", program]
     log = tmp_path / "log"
-    order = Order("set-up", command, tmp_path, env, log, Limits(60), [], [], [], open=True, trusted=True)
-    assert token not in repr(order)
-    assert carry_out(order).ok, log.read_text()
+    job = Job("set-up", command, tmp_path, env, log, Limits(60), [], [], [], open=True, trusted=True)
+    assert token not in repr(job)
+    assert carry_out(job).ok, log.read_text()
     first, second = log.read_text().splitlines()
     length, start, environ = json.loads(first)
     assert (length, start) == (len(token), "marked")
@@ -150,10 +150,10 @@ def test_without_a_token_the_set_up_has_no_input(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     program = "import os, sys; print(repr(sys.stdin.read()), os.environ.get('HF_TOKEN_PATH'))"
     env = {"PATH": os.environ["PATH"]}
-    order = Order(
+    job = Job(
         "set-up", [sys.executable, "-c", program], tmp_path, env, tmp_path / "log", Limits(60), [], [], [], open=True
     )
-    assert carry_out(order).ok
+    assert carry_out(job).ok
     assert (tmp_path / "log").read_text() == "'' None\n"
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from agent.base.errors import AgentError
-from agent.compute.executor import Local
 from agent.compute.gpus import Gpus
 from agent.compute.jail.spec import Limits
-from agent.compute.job import Order
+from agent.compute.job import Job
+from agent.compute.local_executor import Local
 from tests.agent.campaigns import ROOT
 
 HOLDER = (
@@ -86,14 +86,12 @@ def test_a_run_sees_its_own_gpus_only(tmp_path):
     place = tmp_path / "run_1"
     limits = Limits(30, memory=10**9, processes=20, disk=10**8, files=100, output=10**6)
     command = [sys.executable, "-I", "-S", "-c", code]
-    order = Order(
-        "x", command, tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, place / "log", limits, [], [place], [place]
-    )
+    job = Job("x", command, tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, place / "log", limits, [], [place], [place])
     executor = Local(Gpus(["2", "3"], tmp_path / "locks"))
     (tmp_path / "run_1").mkdir()
     (tmp_path / "run_1" / "left").touch()
     for count, seen in ((1, "2\n"), (2, "2,3\n")):
-        result = executor.run(None, replace(order, gpus=count), nothing)
+        result = executor.run(replace(job, gpus=count), None, nothing)
         assert result.ok, (place / "log").read_text()
         assert (place / "log").read_text() == seen
     assert [path.name for path in place.iterdir()] == ["log"]
@@ -118,7 +116,7 @@ def test_more_than_there_are_is_one_line(tmp_path):
 def test_a_machine_without_gpus_hands_out_none(tmp_path):
     with Gpus([], tmp_path).lease(4, nothing) as names:
         assert names is None
-    order = Order("x", [], tmp_path, {"A": "b"}, tmp_path / "log", Limits(), [], [], [])
-    assert order.on(None) is order
-    assert order.on("1,2").env == {"A": "b", "CUDA_VISIBLE_DEVICES": "1,2"}
+    job = Job("x", [], tmp_path, {"A": "b"}, tmp_path / "log", Limits(), [], [], [])
+    assert job.on(None) is job
+    assert job.on("1,2").env == {"A": "b", "CUDA_VISIBLE_DEVICES": "1,2"}
     assert list(tmp_path.iterdir()) == []

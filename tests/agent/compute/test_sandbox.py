@@ -17,7 +17,7 @@ from agent.base.screen import read_progress
 from agent.compute import sandbox
 from agent.compute.jail import seccomp
 from agent.compute.jail.spec import Limits
-from agent.compute.local import Result
+from agent.compute.local import ProcessResult
 from agent.compute.sandbox import NO_SANDBOX, available, choose_sandbox, contain, tidy
 from bench.sandbox.__main__ import as_nobody, measure
 
@@ -277,7 +277,7 @@ def test_without_a_way_nothing_runs_unless_the_user_says_so(monkeypatch):
 )
 def test_what_ended_a_run_is_said_with_its_figure(tmp_path, ended, figure, said):
     limits = Limits(60, 8 * 10**9, 1024, 20 * 10**9, 100_000, 64 * 10**6)
-    assert said in Result(-9, 12.0, tmp_path, ended, figure, limits).reason(60)
+    assert said in ProcessResult(-9, 12.0, tmp_path, ended, figure, limits).reason(60)
 
 
 ALLOW, NOTIFY, KILL = 0x7FFF0000, 0x7FC00000, 0x80000000

@@ -11,6 +11,7 @@ from agent.campaign.events import Failed
 from agent.campaign.history import read_state
 from agent.campaign.state import Run
 from agent.campaign.workspace import Workspace
+from agent.compute.executor import make_executor
 from agent.dialogue.prompt import plot_prompt, turn_prompt
 
 SMALL = 8000
@@ -41,7 +42,7 @@ def ten(campaign, tmp_path_factory):
             workspace.ledger.append(event.model_copy(update={"run": number + shift}))
             if shift and event.kind == "scored":
                 shutil.copytree(folder / f"run_{number}", folder / f"run_{number + shift}")
-    return Campaign(workspace, Screen("quiet"), Path(folder))
+    return Campaign(workspace, Screen("quiet"), Path(folder), make_executor("local"))
 
 
 def size(tokenizer, parts):

@@ -10,19 +10,21 @@ from hypothesis import strategies as st
 
 from agent.base.errors import AgentError
 from agent.compute.jail.spec import Limits
-from agent.compute.job import Order
-from agent.compute.local import Result
-from agent.compute.slurm.outcome import LOST, End, judge
-from agent.compute.slurm.queue import Queue, Row, Unanswered, read_accounting, read_queue, slurm
-from agent.compute.slurm.settings import SlurmSettings, load_slurm_settings
+from agent.compute.job import Job
+from agent.compute.local import ProcessResult
+from agent.compute.settings import load_settings
+from agent.compute.slurm.outcome import LOST, End, classify
+from agent.compute.slurm.queue import Queue, QueuedJob, Unanswered, read_accounting, read_queue, slurm
+from agent.compute.slurm.settings import SlurmSettings
 from agent.compute.slurm.submission import _at_home, parameters
 
 LOG = Path("/nowhere/log.txt")
 
 
-def an_order(seconds: float | None = 600, memory: int | None = 4 * 10**9, gpus: int = 1) -> Order:
-    return Order(
-        "run 1: training", [sys.executable], LOG.parent, {}, LOG, Limits(seconds, memory), [], [], [], gpus=gpus
+def a_job(seconds: float | None = 600, memory: int | None = 4 * 10**9, gpus: int = 1) -> Job:
+    limits = Limits(seconds, memory)
+    return Job(
+        "run 1: training", [sys.executable], LOG.parent, {}, LOG, limits, [], [], [], gpus=gpus, memory=8 * 10**9
     )
 
 
@@ -45,39 +47,39 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, text, said):
     path = tmp_path / "cluster.toml"
     path.write_text(text)
     with pytest.raises(AgentError) as caught:
-        load_slurm_settings(path)
+        load_settings("slurm", path)
     assert str(path) in str(caught.value)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(AgentError, match="cannot read"):
-        load_slurm_settings(tmp_path / "absent.toml")
+        load_settings("slurm", tmp_path / "absent.toml")
 
 
-def test_what_is_not_given_follows_from_the_order(tmp_path):
-    told = parameters(an_order(), SlurmSettings(), "name", 8e9)
+def test_what_is_not_given_follows_from_the_job(tmp_path):
+    told = parameters(a_job(), SlurmSettings(), "name")
     assert (told["time"], told["mem"], told["gpus_per_node"]) == (16, "6676M", 1)
     assert told["additional_parameters"]["no-requeue"] is True
     # The project's own code has no limit on memory of its own: what a run may hold is the measure.
-    assert parameters(an_order(memory=None, gpus=0), SlurmSettings(), "name", 8e9)["mem"] == "11445M"
-    assert parameters(an_order(gpus=0), SlurmSettings(gpus=2), "name", 8e9)["gpus_per_node"] is None
-    assert parameters(an_order(), SlurmSettings(gpus=0), "name", 8e9)["gpus_per_node"] is None
+    assert parameters(a_job(memory=None, gpus=0), SlurmSettings(), "name")["mem"] == "11445M"
+    assert parameters(a_job(gpus=0), SlurmSettings(gpus=2), "name")["gpus_per_node"] is None
+    assert parameters(a_job(), SlurmSettings(gpus=0), "name")["gpus_per_node"] is None
 
 
-def test_an_order_gets_what_its_job_was_given_and_nothing_of_the_login_node():
-    order = replace(an_order(), env={"CUDA_VISIBLE_DEVICES": "7", "TMPDIR": "/scratch/me", "KEPT": "1"})
-    assert _at_home(order, {}).env == {"KEPT": "1"}
+def test_a_job_gets_what_it_was_given_there_and_nothing_of_the_login_node():
+    job = replace(a_job(), env={"CUDA_VISIBLE_DEVICES": "7", "TMPDIR": "/scratch/me", "KEPT": "1"})
+    assert _at_home(job, {}).env == {"KEPT": "1"}
     given = {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_CPUS_PER_TASK": "3", "OTHER": "x"}
-    assert _at_home(order, given).env == {"KEPT": "1", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "0,1"}
-    chosen = replace(order, env={"OMP_NUM_THREADS": "1"})
+    assert _at_home(job, given).env == {"KEPT": "1", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "0,1"}
+    chosen = replace(job, env={"OMP_NUM_THREADS": "1"})
     assert _at_home(chosen, given).env["OMP_NUM_THREADS"] == "1"
-    assert _at_home(replace(order, gpus=0), given).env["CUDA_VISIBLE_DEVICES"] == ""
+    assert _at_home(replace(job, gpus=0), given).env["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_an_order_is_another_with_another_limit_seed_or_settings():
-    order = an_order()
-    others = [an_order(seconds=60), *(replace(order, env={f"SAE_LAB_{name}": "1"}) for name in ("SEED", "SETTINGS"))]
-    assert len({one.identity for one in (order, *others)}) == 4
-    assert replace(order, env={"SAE_LAB_PROGRESS": "elsewhere"}).identity == order.identity
+def test_a_job_is_another_with_another_limit_seed_or_settings():
+    job = a_job()
+    others = [a_job(seconds=60), *(replace(job, env={f"SAE_LAB_{name}": "1"}) for name in ("SEED", "SETTINGS"))]
+    assert len({one.identity for one in (job, *others)}) == 4
+    assert replace(job, env={"SAE_LAB_PROGRESS": "elsewhere"}).identity == job.identity
 
 
 def test_what_is_given_counts(tmp_path):
@@ -86,13 +88,13 @@ def test_what_is_given_counts(tmp_path):
         'partition = "gpu"\naccount = "lab"\nqos = "low"\ntime = "1-00:00:00"\ngpus = 2\nmemory_gb = 64\n'
         '[extra]\nconstraint = "a100|h100"\nexclusive = true\nspread-job = false\n'
     )
-    told = parameters(an_order(), load_slurm_settings(path), "name", 8e9)
+    told = parameters(a_job(), load_settings("slurm", path), "name")
     assert (told["partition"], told["account"], told["qos"], told["time"]) == ("gpu", "lab", "low", "1-00:00:00")
     assert (told["gpus_per_node"], told["mem"]) == (2, "61036M")
     extra = told["additional_parameters"]
     assert (extra["constraint"], extra["exclusive"], "spread-job" in extra) == ("a100|h100", True, False)
     path.write_text("gpus = 2\n[extra]\ngres = 'gpu:a100:2'\n")
-    assert parameters(an_order(), load_slurm_settings(path), "name", 8e9)["gpus_per_node"] is None
+    assert parameters(a_job(), load_settings("slurm", path), "name")["gpus_per_node"] is None
 
 
 WORD = st.text("ABCdef_123:# ,()", max_size=20)
@@ -107,23 +109,23 @@ def test_squeue_is_read_as_it_was_written(jobs):
         return f"{days}-{hours}" if days else hours
 
     lines = [f"{job}|RUNNING|{clock(ran)}|{reason}|{name}\n" for job, (ran, reason, name) in jobs.items()]
-    assert read_queue("".join(lines)) == {job: Row("RUNNING", *fields) for job, fields in jobs.items()}
+    assert read_queue("".join(lines)) == {job: QueuedJob("RUNNING", *fields) for job, fields in jobs.items()}
 
 
 @settings(max_examples=50)
 @given(st.text())
 def test_nothing_that_slurm_may_print_is_too_much(text):
-    assert all(isinstance(row, Row) for read in (read_queue, read_accounting) for row in read(text).values())
+    assert all(isinstance(row, QueuedJob) for read in (read_queue, read_accounting) for row in read(text).values())
 
 
 def test_the_accounts_are_read_in_slurms_own_words():
     told = "7|CANCELLED by 1000|12\n8|RUNNING|5\n9|OUT_OF_MEMORY|61\n"
     # What runs for the accounts only, and is in no queue, runs no more.
-    assert read_accounting(told) == {"7": Row("CANCELLED", 12), "9": Row("OUT_OF_MEMORY", 61)}
+    assert read_accounting(told) == {"7": QueuedJob("CANCELLED", 12), "9": QueuedJob("OUT_OF_MEMORY", 61)}
 
 
-WELL, BADLY = Result(0, 1.0, LOG), Result(1, 1.0, LOG)
-OVER, SHOT = Result(-9, 1.0, LOG, "memory", 5e9), Result(-15, 1.0, LOG)
+WELL, BADLY = ProcessResult(0, 1.0, LOG), ProcessResult(1, 1.0, LOG)
+OVER, SHOT = ProcessResult(-9, 1.0, LOG, "memory", 5e9), ProcessResult(-15, 1.0, LOG)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ OVER, SHOT = Result(-9, 1.0, LOG, "memory", 5e9), Result(-15, 1.0, LOG)
     [
         ("COMPLETED", WELL, "", "result"),
         ("NODE_FAIL", WELL, "", "result"),
-        ("TIMEOUT", Result(-9, 1.0, LOG, "time"), "", "result"),
+        ("TIMEOUT", ProcessResult(-9, 1.0, LOG, "time"), "", "result"),
         ("COMPLETED", BADLY, "", "result"),
         ("OUT_OF_MEMORY", OVER, "", "result"),
         ("OUT_OF_MEMORY", SHOT, "", "memory"),
@@ -143,14 +145,14 @@ OVER, SHOT = Result(-9, 1.0, LOG, "memory", 5e9), Result(-15, 1.0, LOG)
         ("PREEMPTED", SHOT, "", "again"),
         ("CANCELLED", SHOT, "", "cancelled"),
         ("CANCELLED", None, "", "cancelled"),
-        (LOST, Result(1, 1.0, LOG, "launcher"), "", "again"),
+        (LOST, ProcessResult(1, 1.0, LOG, "launcher"), "", "again"),
         ("COMPLETED", AgentError("no sandbox works here"), "", "error"),
         ("FAILED", "Traceback ...", "", "error"),
         ("FAILED", None, "slurmstepd: error: execve(): No such file or directory", "error"),
     ],
 )
 def test_the_cluster_s_reasons_are_told_from_the_run_s(state, told, printed, meant):
-    assert judge(End(state, 1, told), printed) == meant
+    assert classify(End(state, 1, told), printed) == meant
 
 
 def test_slurm_that_is_not_there_is_a_trouble_not_an_empty_queue(monkeypatch):

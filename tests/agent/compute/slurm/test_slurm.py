@@ -1,4 +1,4 @@
-"""Orders on a real Slurm of one node. Skipped where Slurm is not installed, or for another than root."""
+"""Jobs on a real Slurm of one node. Skipped where Slurm is not installed, or for another than root."""
 
 import json
 import os
@@ -19,20 +19,22 @@ from agent.base.errors import AgentError
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import SettingsChanged, Submitted
+from agent.campaign.history import read_state
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.cli.begin import take_up
 from agent.compute.jail.spec import Limits
-from agent.compute.job import Order
-from agent.compute.local import Result
-from agent.compute.slurm.executor import Slurm, _jobs, _mark
-from agent.compute.slurm.executor import cluster as this_cluster
+from agent.compute.job import Job
+from agent.compute.local import ProcessResult
+from agent.compute.slurm.executor import Cluster, Slurm, _jobs, _mark, shared_cluster
 from agent.compute.slurm.settings import SlurmSettings
 from agent.compute.slurm.submission import submit
 from agent.idea import load_idea
 from agent.launch import _parser
+from agent.steps.jobs import Host
 from tests.agent.campaigns import IDEA, ROOT, TINY
-from tests.agent.compute.slurm.cluster import Cluster, processes, read, wait_until
+from tests.agent.compute.slurm import cluster as node
+from tests.agent.compute.slurm.cluster import processes, read, wait_until
 
 POLL = 0.3
 QUICK = {"poll_seconds": POLL, "grace_seconds": 1, "cpus": 1, "memory_gb": 0.5}
@@ -55,26 +57,26 @@ def a_campaign(folder: Path, **slurm) -> Campaign:
 
 def opened(path: Path) -> Campaign:
     """As a launcher that was started anew sees it."""
-    return Campaign(Workspace(path), Screen(), ROOT)
+    workspace = Workspace(path)
+    asked = read_state(workspace.ledger.events).settings.executor_settings["slurm"]
+    return Campaign(workspace, Screen(), ROOT, Slurm(asked, Cluster(POLL)))
 
 
 def given_anew(campaign: Campaign, **slurm) -> None:
     """As `--resume` with another file for --slurm."""
-    settings = campaign.settings.model_copy(update={"slurm": SlurmSettings(**{**QUICK, **slurm})})
-    campaign.record(SettingsChanged(settings=settings))
+    settings = {**campaign.settings.model_dump(mode="json"), "slurm": {**QUICK, **slurm}}
+    campaign.record(SettingsChanged(settings=Settings.model_validate(settings)))
 
 
-def held(campaign: Campaign, flag: Path, before: str = "", gpus: int = 0) -> Order:
-    """An order that ends when a file says `GO_ON`, so that no test depends on how fast a machine is."""
+def held(campaign: Campaign, flag: Path, before: str = "", gpus: int = 0) -> Job:
+    """A job that ends when a file says `GO_ON`, so that no test depends on how fast a machine is."""
     flag.write_text("wait")
-    return an_order(campaign, before + HELD.format(str(flag)), seconds=600, readable=(flag,), gpus=gpus)
+    return a_job(campaign, before + HELD.format(str(flag)), seconds=600, readable=(flag,), gpus=gpus)
 
 
-def an_order(
-    campaign: Campaign, code: str, seconds: float = 120, readable: tuple[Path, ...] = (), gpus: int = 0
-) -> Order:
+def a_job(campaign: Campaign, code: str, seconds: float = 120, readable: tuple[Path, ...] = (), gpus: int = 0) -> Job:
     folder = campaign.workspace.path / "run_1"
-    return Order(
+    return Job(
         LABEL,
         [sys.executable, "-c", code],
         folder,
@@ -88,8 +90,8 @@ def an_order(
     )
 
 
-def run(campaign: Campaign, order: Order, tick=lambda: None) -> Result:
-    return Slurm(POLL).run(campaign, order, tick)
+def run(campaign: Campaign, job: Job, tick=lambda: None) -> ProcessResult:
+    return campaign.executor.run(job, Host(campaign), tick)
 
 
 def kinds(campaign: Campaign) -> list[str]:
@@ -133,7 +135,7 @@ def in_thread(function) -> tuple[threading.Thread, list]:
     return thread, outcome
 
 
-def outcome_of(thread: threading.Thread, outcome: list, seconds: float = 120) -> Result | AgentError:
+def outcome_of(thread: threading.Thread, outcome: list, seconds: float = 120) -> ProcessResult | AgentError:
     """What came of `in_thread`; patient, since a machine may have other work."""
     thread.join(seconds)
     assert not thread.is_alive(), "it goes on"
@@ -142,7 +144,9 @@ def outcome_of(thread: threading.Thread, outcome: list, seconds: float = 120) ->
 
 
 @pytest.fixture(scope="module")
-def over_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[threading.Thread, list, Campaign]:
+def over_time(
+    cluster: node.Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[threading.Thread, list, Campaign]:
     """A job that the cluster ends at its limit, and again; slow, so it goes on beside the other tests.
 
     Slurm knows only whole minutes, and looks every half; the end of the job is moved to now.
@@ -151,53 +155,53 @@ def over_time(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tup
     # Fails where the folder still holds what the first job left.
     code = "import os, time; assert not os.path.exists('left'); open('left', 'w').close(); time.sleep(600)"
 
-    def go() -> Result:
+    def go() -> ProcessResult:
         for count in (1, 2):
             threading.Thread(target=shorten, args=(count,), daemon=True).start()
-        return run(campaign, an_order(campaign, code))
+        return run(campaign, a_job(campaign, code))
 
     def shorten(count: int) -> None:
-        job = submitted(campaign.workspace.path, count)
-        wait_until(lambda: cluster.call("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING")
-        cluster.call("scontrol", "update", f"jobid={job}", "EndTime=now+2")
+        number = submitted(campaign.workspace.path, count)
+        wait_until(lambda: cluster.call("squeue", "-h", "-j", number, "-o", "%T") == "RUNNING")
+        cluster.call("scontrol", "update", f"jobid={number}", "EndTime=now+2")
 
     return (*in_thread(go), campaign)
 
 
 @pytest.mark.usefixtures("over_time")
-def test_an_order_is_carried_out_without_the_launchers_secrets(cluster, tmp_path, monkeypatch, capsys):
+def test_a_job_is_carried_out_without_the_launchers_secrets(cluster, tmp_path, monkeypatch, capsys):
     secret = "sk-planted-0123456789abcdef"
     monkeypatch.setenv("OPENAI_API_KEY", secret)
     monkeypatch.setenv("INNOCENT_NAME", secret)
     monkeypatch.setenv("TMPDIR", "/planted")
     campaign = a_campaign(tmp_path)
     shows = "import os; print(sorted(os.environ)); print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    order = held(campaign, flag := tmp_path / "flag", shows, gpus=1)
-    thread, outcome = in_thread(lambda: run(campaign, order))
-    job = submitted(campaign.workspace.path)
-    wait_until(lambda: order.log.is_file() and "began" in order.log.read_text())
-    environments = [read(one / "environ") for one in cluster.of_job(job)]
+    job = held(campaign, flag := tmp_path / "flag", shows, gpus=1)
+    thread, outcome = in_thread(lambda: run(campaign, job))
+    number = submitted(campaign.workspace.path)
+    wait_until(lambda: job.log.is_file() and "began" in job.log.read_text())
+    environments = [read(one / "environ") for one in cluster.of_job(number)]
     flag.write_text(GO_ON)
-    assert any(f"SLURM_JOB_ID={job}" in one for one in environments)
+    assert any(f"SLURM_JOB_ID={number}" in one for one in environments)
     assert not any(secret in one for one in environments)
     assert outcome_of(thread, outcome).ok
     assert not any("TMPDIR=/planted" in one for one in environments)
-    names, visible = order.log.read_text().splitlines()[:2]
+    names, visible = job.log.read_text().splitlines()[:2]
     assert "MARK" in names
     assert "SLURM" not in names
     assert visible == "0"
     written = [path for place in (cluster.folder, campaign.workspace.path) for path in place.rglob("*")]
     assert not [path for path in written if path.is_file() and secret.encode() in path.read_bytes()]
     assert not subprocess.check_output(["git", "-C", campaign.workspace.path, "status", "--porcelain", "jobs"])
-    assert f"job {job} is submitted (run 1: training)" in capsys.readouterr().out
-    told = cluster.call("scontrol", "show", "job", job)
+    assert f"job {number} is submitted (run 1: training)" in capsys.readouterr().out
+    told = cluster.call("scontrol", "show", "job", number)
     assert f"JobName={IDEA}: run 1: training #" in told
     assert "Requeue=0" in told
 
 
 def test_the_runs_own_limit_is_told_from_the_clusters(cluster, tmp_path):
     campaign = a_campaign(tmp_path)
-    result = run(campaign, an_order(campaign, SLEEPS.format(60), seconds=2))
+    result = run(campaign, a_job(campaign, SLEEPS.format(60), seconds=2))
     assert result.timed_out
     assert result.reason(2) == "stopped at the time limit of 2 s"
     assert kinds(campaign).count("submitted") == 1
@@ -206,37 +210,37 @@ def test_the_runs_own_limit_is_told_from_the_clusters(cluster, tmp_path):
 def test_a_run_that_wants_more_memory_than_its_job_may_hold_has_failed(cluster, tmp_path):
     campaign = a_campaign(tmp_path, memory_gb=0.4)
     code = "import time; print('began', flush=True); held = bytearray(10**9); time.sleep(100)"
-    order = an_order(campaign, code)
-    result = run(campaign, order)
+    job = a_job(campaign, code)
+    result = run(campaign, job)
     assert not result.ok
     assert re.fullmatch(r"killed after \d+ s: its job on the cluster may hold 401 MB of memory", result.reason(120))
-    assert "began" in order.log.read_text()
+    assert "began" in job.log.read_text()
     wait_until(lambda: not processes(f"MARK={tmp_path.name}"))
 
 
 def test_a_cancelled_job_stops_its_campaign_and_is_submitted_again_on_resume(cluster, tmp_path):
     campaign = a_campaign(tmp_path)
-    order = held(campaign, flag := tmp_path / "flag")
-    thread, outcome = in_thread(lambda: run(campaign, order))
-    job = submitted(campaign.workspace.path)
-    wait_until(order.log.is_file)
-    cluster.call("scancel", job)
+    job = held(campaign, flag := tmp_path / "flag")
+    thread, outcome = in_thread(lambda: run(campaign, job))
+    number = submitted(campaign.workspace.path)
+    wait_until(job.log.is_file)
+    cluster.call("scancel", number)
     assert (
         str(outcome_of(thread, outcome))
-        == f"job {job} (run 1: training) was cancelled; it is submitted again once the campaign goes on"
+        == f"job {number} (run 1: training) was cancelled; it is submitted again once the campaign goes on"
     )
     wait_until(lambda: not processes(f"MARK={tmp_path.name}"))
     flag.write_text(GO_ON)
     again = opened(campaign.workspace.path)
-    assert run(again, order).ok
+    assert run(again, job).ok
     assert kinds(again)[-3:] == ["submitted", "requeued", "submitted"]
 
 
 def test_a_pre_empted_job_is_queued_again(cluster, tmp_path, capsys):
     campaign = a_campaign(tmp_path, partition="spare", memory_gb=20)
-    order = held(campaign, flag := tmp_path / "flag")
-    thread, outcome = in_thread(lambda: run(campaign, order))
-    wait_until(lambda: order.log.is_file() and "began" in order.log.read_text())
+    job = held(campaign, flag := tmp_path / "flag")
+    thread, outcome = in_thread(lambda: run(campaign, job))
+    wait_until(lambda: job.log.is_file() and "began" in job.log.read_text())
     command = ["sbatch", "--partition=main", "--mem=50000", f"--output={os.devnull}"]
     subprocess.run(command, input="#!/bin/sh\nsleep 2\n", text=True, check=True, capture_output=True)
     submitted(campaign.workspace.path, 2)
@@ -245,14 +249,14 @@ def test_a_pre_empted_job_is_queued_again(cluster, tmp_path, capsys):
     event = next(event for event in campaign.workspace.ledger.events if event.kind == "requeued")
     assert (event.state, event.count) == ("PREEMPTED", 1)
     assert "was pre-empted; it is queued again" in capsys.readouterr().out
-    assert order.log.read_text().count("began") == 1
+    assert job.log.read_text().count("began") == 1
 
 
 def test_a_job_outlives_the_daemon_of_its_node(cluster, tmp_path):
     campaign = a_campaign(tmp_path)
-    order = held(campaign, flag := tmp_path / "flag")
-    thread, outcome = in_thread(lambda: run(campaign, order))
-    wait_until(order.log.is_file)
+    job = held(campaign, flag := tmp_path / "flag")
+    thread, outcome = in_thread(lambda: run(campaign, job))
+    wait_until(job.log.is_file)
     cluster.end("slurmd", signal.SIGKILL)
     time.sleep(1)
     cluster.start_node()
@@ -266,13 +270,14 @@ def test_jobs_are_submitted_and_waited_for_while_the_controller_is_away(cluster,
     said: list[str] = []
     monkeypatch.setattr(campaign.screen, "say", said.append)
     cluster.end("slurmctld", signal.SIGTERM)
-    order = held(campaign, flag := tmp_path / "flag")
+    job = held(campaign, flag := tmp_path / "flag")
+    asked = campaign.settings.executor_settings["slurm"]
     # It tries again after 6, 12 and 24 s: the controller has as long to come back.
-    thread, outcome = in_thread(lambda: Slurm(3).run(campaign, order, lambda: None))
+    thread, outcome = in_thread(lambda: Slurm(asked, Cluster(3)).run(job, Host(campaign), lambda: None))
     wait_until(lambda: any("trying again" in line for line in said))
     assert not (campaign.workspace.path / "run_1").exists()
     cluster.start_controller()
-    wait_until(order.log.is_file)
+    wait_until(job.log.is_file)
     cluster.end("slurmctld", signal.SIGTERM)
     wait_until(lambda: any("does not answer" in line and "waiting for job" in line for line in said))
     flag.write_text(GO_ON)
@@ -285,127 +290,127 @@ def test_jobs_are_submitted_and_waited_for_while_the_controller_is_away(cluster,
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
 def test_a_killed_launcher_finds_its_job_again_by_its_number(cluster, tmp_path, ended, capsys):
     campaign = a_campaign(tmp_path)
-    order = an_order(campaign, SLEEPS.format(1 if ended else 3))
+    job = a_job(campaign, SLEEPS.format(1 if ended else 3))
     launcher = (
         "import sys; from tests.agent.compute.slurm.test_slurm import *; "
-        "campaign = opened(Path(sys.argv[1])); run(campaign, an_order(campaign, sys.argv[2]))"
+        "campaign = opened(Path(sys.argv[1])); run(campaign, a_job(campaign, sys.argv[2]))"
     )
-    command = [sys.executable, "-c", launcher, str(campaign.workspace.path), order.command[-1]]
+    command = [sys.executable, "-c", launcher, str(campaign.workspace.path), job.command[-1]]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    job = submitted(campaign.workspace.path)
+    number = submitted(campaign.workspace.path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     if ended:
-        wait_until(lambda: cluster.call("squeue", "-h", "-j", job, "--states=all", "-o", "%T") == "COMPLETED")
+        wait_until(lambda: cluster.call("squeue", "-h", "-j", number, "--states=all", "-o", "%T") == "COMPLETED")
     again = opened(campaign.workspace.path)
-    assert run(again, order).ok
+    assert run(again, job).ok
     assert kinds(again).count("submitted") == 1
-    assert order.log.read_text().count("began") == 1
-    assert f"job {job} is found again" in capsys.readouterr().out
+    assert job.log.read_text().count("began") == 1
+    assert f"job {number} is found again" in capsys.readouterr().out
 
 
 def test_new_settings_reach_a_job_that_has_not_begun_and_leave_one_that_has(cluster, tmp_path, capsys):
     campaign = a_campaign(tmp_path, extra={"begin": "now+3600"})
-    order = an_order(campaign, SLEEPS.format(3))
+    job = a_job(campaign, SLEEPS.format(3))
     with pytest.raises(KeyboardInterrupt):
-        run(campaign, order, lambda: stop_once_submitted(campaign))
+        run(campaign, job, lambda: stop_once_submitted(campaign))
     waiting = submitted(campaign.workspace.path)
     given_anew(campaign, extra={})
     with pytest.raises(KeyboardInterrupt):
-        run(second := opened(campaign.workspace.path), order, lambda: stop_once(order.log))
+        run(second := opened(campaign.workspace.path), job, lambda: stop_once(job.log))
     assert cluster.call("squeue", "-h", "-j", waiting, "--states=all", "-o", "%T") == "CANCELLED"
     assert f"job {waiting} (run 1: training) has not begun" in capsys.readouterr().out
     begun = submitted(campaign.workspace.path, 2)
     given_anew(second, memory_gb=1)
     again = opened(campaign.workspace.path)
-    assert run(again, order).ok
+    assert run(again, job).ok
     assert f"job {begun} is found again" in capsys.readouterr().out
     assert kinds(again).count("submitted") == 2
 
 
 def test_a_job_that_was_not_recorded_or_is_stale_is_cancelled_before_another_is_submitted(cluster, tmp_path):
     campaign = a_campaign(tmp_path)
-    stale = an_order(campaign, SLEEPS.format(100))
-    folder = _jobs(campaign) / "unrecorded"
+    stale = a_job(campaign, SLEEPS.format(100))
+    folder = (jobs := _jobs(Host(campaign))) / "unrecorded"
     folder.mkdir(parents=True)
     # The launcher was killed between sbatch and the line in the ledger.
-    job = submit(stale, SlurmSettings(**QUICK), f"{IDEA}: {LABEL} {_mark(_jobs(campaign))}", folder, 1e9)
-    assert run(campaign, an_order(campaign, "print('ends')")).ok
-    state = cluster.call("squeue", "-h", "-j", job.number, "--states=all", "-o", "%T")
+    submission = submit(stale, SlurmSettings(**QUICK), f"{IDEA}: {LABEL} {_mark(jobs)}", folder)
+    assert run(campaign, a_job(campaign, "print('ends')")).ok
+    state = cluster.call("squeue", "-h", "-j", submission.number, "--states=all", "-o", "%T")
     assert state == "CANCELLED"
     assert kinds(campaign).count("submitted") == 1
 
 
 def test_the_job_of_a_workspace_that_was_moved_is_cancelled(cluster, tmp_path):
     campaign = a_campaign(tmp_path)
-    order = an_order(campaign, SLEEPS.format(100))
+    job = a_job(campaign, SLEEPS.format(100))
     with pytest.raises(KeyboardInterrupt):
-        run(campaign, order, lambda: stop_once(order.log))
-    job = submitted(campaign.workspace.path)
+        run(campaign, job, lambda: stop_once(job.log))
+    number = submitted(campaign.workspace.path)
     moved = opened(campaign.workspace.path.rename(tmp_path / "moved"))
-    assert run(moved, an_order(moved, "print('ends')")).ok
-    assert cluster.call("squeue", "-h", "-j", job, "--states=all", "-o", "%T") == "CANCELLED"
+    assert run(moved, a_job(moved, "print('ends')")).ok
+    assert cluster.call("squeue", "-h", "-j", number, "--states=all", "-o", "%T") == "CANCELLED"
 
 
 def test_a_job_that_slurm_does_not_know_is_submitted_again(cluster, tmp_path, capsys):
     campaign = a_campaign(tmp_path)
-    order = an_order(campaign, "print('ends')")
-    lost = str(_jobs(campaign) / "lost")
-    campaign.record(Submitted(label=LABEL, job="999999", folder=lost, order=order.identity))
-    assert run(campaign, order).ok
+    job = a_job(campaign, "print('ends')")
+    lost = str(_jobs(Host(campaign)) / "lost")
+    campaign.record(Submitted(label=LABEL, job="999999", folder=lost, order=job.identity))
+    assert run(campaign, job).ok
     assert "job 999999 (run 1: training) vanished without a result; it is queued again" in capsys.readouterr().out
 
 
 def test_a_stopped_launcher_leaves_its_job_and_a_forgotten_one_is_cancelled(cluster, tmp_path, capsys):
     campaign = a_campaign(tmp_path)
-    order = an_order(campaign, SLEEPS.format(100))
+    job = a_job(campaign, SLEEPS.format(100))
     with pytest.raises(KeyboardInterrupt):
-        run(campaign, order, lambda: stop_once(order.log))
-    job = submitted(campaign.workspace.path)
-    assert f"job {job} (run 1: training) goes on" in capsys.readouterr().out
-    assert cluster.call("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING"
+        run(campaign, job, lambda: stop_once(job.log))
+    number = submitted(campaign.workspace.path)
+    assert f"job {number} (run 1: training) goes on" in capsys.readouterr().out
+    assert cluster.call("squeue", "-h", "-j", number, "-o", "%T") == "RUNNING"
     # Whoever goes on without the cluster wants nothing more from it.
     arguments = _parser().parse_args(["--resume", str(campaign.workspace.path), "--executor", "local"])
     take_up(opened(campaign.workspace.path), arguments)
-    assert cluster.call("squeue", "-h", "-j", job, "--states=all", "-o", "%T") == "CANCELLED"
+    assert cluster.call("squeue", "-h", "-j", number, "--states=all", "-o", "%T") == "CANCELLED"
 
 
 def test_what_slurm_refuses_is_said_in_a_line(cluster, tmp_path):
     campaign = a_campaign(tmp_path, partition="nowhere")
     with pytest.raises(AgentError, match=r"^Slurm does not take the job \(run 1: training\): .*partition") as caught:
-        run(campaign, an_order(campaign, "pass"))
+        run(campaign, a_job(campaign, "pass"))
     assert str(caught.value).count("rror") == 0
     campaign = a_campaign(tmp_path / "gpus", gpus=9)
     with pytest.raises(AgentError, match=r"for a cluster without GPUs: gpus = 0"):
-        run(campaign, an_order(campaign, "pass", gpus=1))
+        run(campaign, a_job(campaign, "pass", gpus=1))
     assert "submitted" not in kinds(campaign)
 
 
 def test_an_error_on_the_node_is_the_campaigns(cluster, tmp_path):
     campaign = a_campaign(tmp_path)
-    order = an_order(campaign, "pass")
-    absent = replace(order, command=["/no/such/program"])
+    job = a_job(campaign, "pass")
+    absent = replace(job, command=["/no/such/program"])
     with pytest.raises(AgentError, match=r"^/no/such/program cannot be started"):
         run(campaign, absent)
     # Not an error of the project's own kind: the folder to be emptied can't be made.
     (campaign.workspace.path / "file").write_text("")
     place = campaign.workspace.path / "file" / "run_1"
-    broken = replace(order, empty=[place], label="run 2: training")
+    broken = replace(job, empty=[place], label="run 2: training")
     with pytest.raises(AgentError, match=r"failed on the cluster: NotADirectoryError.*its output is in .*_0_log.out"):
         run(campaign, broken)
 
 
 def test_twenty_jobs_cost_no_more_questions_than_one(cluster, tmp_path):
     campaigns = [a_campaign(tmp_path / str(number), memory_gb=0.2) for number in range(20)]
-    slurm = Slurm(1)
+    slurm = Slurm(SlurmSettings(**{**QUICK, "memory_gb": 0.2}), Cluster(1))
     began = time.monotonic()
-    orders = [(campaign, an_order(campaign, f"print({number})")) for number, campaign in enumerate(campaigns)]
-    started = [in_thread(lambda pair=pair: slurm.run(*pair, lambda: None)) for pair in orders]
+    jobs = [(a_job(campaign, f"print({number})"), Host(campaign)) for number, campaign in enumerate(campaigns)]
+    started = [in_thread(lambda pair=pair: slurm.run(*pair, lambda: None)) for pair in jobs]
     ended = [outcome_of(*one) for one in started]
     took = time.monotonic() - began
     assert [result.ok for result in ended] == [True] * 20
-    assert [order.log.read_text() for _, order in orders] == [f"{number}\n" for number in range(20)]
-    assert slurm.queue.calls <= took + 2
+    assert [job.log.read_text() for job, _ in jobs] == [f"{number}\n" for number in range(20)]
+    assert slurm.cluster.queue.calls <= took + 2
 
 
 @pytest.mark.usefixtures("cluster")
@@ -427,21 +432,21 @@ for attempt in (
     except OSError:
         print("could not")
 """
-        order = an_order(campaign, code, readable=(given,))
-        result = run(campaign, order)
+        job = a_job(campaign, code, readable=(given,))
+        result = run(campaign, job)
         assert result.ok
-        assert order.log.read_text().splitlines() == ["could given", "could not", "could not"]
+        assert job.log.read_text().splitlines() == ["could given", "could not", "could not"]
         assert result.way in ("bubblewrap", "landlock")
-        # Without a sandbox the same order can.
-        open_to_all = replace(order, sandboxed=False, label="run 2: training")
+        # Without a sandbox the same job can.
+        open_to_all = replace(job, sandboxed=False, label="run 2: training")
         assert (result := run(campaign, open_to_all)).ok
         assert result.way == "none"
-        assert "could not" not in order.log.read_text()
+        assert "could not" not in job.log.read_text()
 
 
 @pytest.mark.usefixtures("cluster")
 def test_the_set_ups_of_a_launcher_follow_each_other(tmp_path):
-    slurm, marks = Slurm(POLL), tmp_path / "marks"
+    slurm, marks = Slurm(SlurmSettings(**QUICK), Cluster(POLL)), tmp_path / "marks"
     marks.mkdir()
     code = f"""
 import os, time
@@ -452,26 +457,27 @@ time.sleep(1)
 os.unlink(path)
 """
     campaigns = [a_campaign(tmp_path / str(number)) for number in range(2)]
-    orders = [replace(an_order(campaign, code), open=True) for campaign in campaigns]
+    jobs = [replace(a_job(campaign, code), open=True, makes="the set-up") for campaign in campaigns]
     started = [
-        in_thread(lambda pair=pair: slurm.run(*pair, lambda: None)) for pair in zip(campaigns, orders, strict=True)
+        in_thread(lambda pair=pair: slurm.run(*pair, lambda: None))
+        for pair in zip(jobs, map(Host, campaigns), strict=True)
     ]
     assert all(outcome_of(*one).ok for one in started)
-    assert [order.log.read_text() for order in orders] == ["[]\n", "[]\n"]
+    assert [job.log.read_text() for job in jobs] == ["[]\n", "[]\n"]
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_job_without_gpus_is_shown_none(tmp_path):
     campaign = a_campaign(tmp_path, gpus=0)
-    order = an_order(campaign, "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))", gpus=1)
-    assert run(campaign, order).ok
-    assert order.log.read_text() == "''\n"
+    job = a_job(campaign, "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))", gpus=1)
+    assert run(campaign, job).ok
+    assert job.log.read_text() == "''\n"
 
 
 @pytest.mark.usefixtures("cluster")
 def test_all_campaigns_of_a_launcher_share_one_queue_that_asks_as_often_as_any_wants():
-    made: list[Slurm] = []
-    threads = [threading.Thread(target=lambda at=at: made.append(this_cluster(2 + at))) for at in range(50)]
+    made: list[Cluster] = []
+    threads = [threading.Thread(target=lambda at=at: made.append(shared_cluster(2 + at))) for at in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -484,9 +490,9 @@ def test_all_campaigns_of_a_launcher_share_one_queue_that_asks_as_often_as_any_w
 def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(over_time):
     thread, outcome, campaign = over_time
     stopped = outcome_of(thread, outcome, 300)
-    job = submitted(campaign.workspace.path, 2)
+    number = submitted(campaign.workspace.path, 2)
     assert str(stopped) == (
-        f"job {job} (run 1: training) reached its time limit on the cluster (1 min), the last of 2 jobs: "
+        f"job {number} (run 1: training) reached its time limit on the cluster (1 min), the last of 2 jobs: "
         "give a longer `time` with --slurm, or a run a shorter --time-limit"
     )
     events = [event for event in campaign.workspace.ledger.events if event.kind == "requeued"]
@@ -497,12 +503,12 @@ def test_what_the_cluster_ends_at_its_time_limit_is_queued_again_within_a_limit(
 def test_a_job_that_lost_its_node_is_queued_again(cluster, over_time, tmp_path):
     outcome_of(*over_time[:2], 300)  # its job is on the same node
     campaign = a_campaign(tmp_path)
-    order = held(campaign, flag := tmp_path / "flag")
-    thread, outcome = in_thread(lambda: run(campaign, order))
-    job = submitted(campaign.workspace.path)
-    wait_until(lambda: order.log.is_file() and "began" in order.log.read_text())
+    job = held(campaign, flag := tmp_path / "flag")
+    thread, outcome = in_thread(lambda: run(campaign, job))
+    number = submitted(campaign.workspace.path)
+    wait_until(lambda: job.log.is_file() and "began" in job.log.read_text())
     cluster.end("slurmd", signal.SIGKILL)
-    started = cluster.of_job(job)
+    started = cluster.of_job(number)
     assert any("slurmstepd" in read(one / "cmdline") for one in started)
     for entry in started + processes(f"MARK={tmp_path.name}"):
         with suppress(ProcessLookupError):
@@ -514,4 +520,4 @@ def test_a_job_that_lost_its_node_is_queued_again(cluster, over_time, tmp_path):
     assert outcome_of(thread, outcome).ok
     events = [event for event in campaign.workspace.ledger.events if event.kind == "requeued"]
     assert [(event.state, event.count) for event in events] == [("NODE_FAIL", 1)]
-    assert order.log.read_text() == "began\n"
+    assert job.log.read_text() == "began\n"
