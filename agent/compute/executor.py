@@ -122,17 +122,18 @@ class Kind:
     """An executor in the table; dotted paths, so that only what is used is imported.
 
     Args:
-        make: `module:function`; the function takes the settings (`ExecutorSettings` or None) and returns an `Executor`.
-        settings: `module:class` of its settings, read from a TOML file that an option of its name gives; "" for none.
+        executor: `module:class` of an `Executor`, which is made with its settings, or with nothing where it has none.
+        settings: `module:class` of its settings (`agent.compute.settings.ExecutorSettings`), each with a default; an
+            option with the executor's name gives the file that they are read from. "" for none.
     """
 
-    make: str
+    executor: str
     settings: str = ""
 
 
 EXECUTORS = {
-    "local": Kind("agent.compute.local_executor:make"),
-    "slurm": Kind("agent.compute.slurm.executor:make", "agent.compute.slurm.settings:SlurmSettings"),
+    "local": Kind("agent.compute.local_executor:Local"),
+    "slurm": Kind("agent.compute.slurm.executor:Slurm", "agent.compute.slurm.settings:SlurmSettings"),
 }
 
 
@@ -146,19 +147,12 @@ def make_executor(name: str, settings: "ExecutorSettings | None" = None) -> Exec
     Raises:
         AgentError: There is none of that name.
     """
-    made: Executor = _load(kind_of(name).make)(settings)
-    return made
-
-
-def kind_of(name: str) -> Kind:
-    """Return an executor's entry.
-
-    Raises:
-        AgentError: There is none of that name.
-    """
     if name not in EXECUTORS:
         raise AgentError(f"there is no executor {name}; there are {', '.join(EXECUTORS)}")
-    return EXECUTORS[name]
+    kind = EXECUTORS[name]
+    executor = _load(kind.executor)
+    made: Executor = executor(settings or _load(kind.settings)()) if kind.settings else executor()
+    return made
 
 
 def settings_types() -> "dict[str, type[ExecutorSettings]]":

@@ -1,6 +1,5 @@
 """This machine as the place where jobs are run, its GPUs handed out to one job each."""
 
-import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +8,17 @@ from agent.compute.executor import JobHost
 from agent.compute.gpus import Gpus
 from agent.compute.job import Job, carry_out
 from agent.compute.local import ProcessResult
-from agent.compute.settings import ExecutorSettings
 
 
 class Local:
     """This machine.
 
     Args:
-        gpus: Its GPUs.
+        gpus: Its GPUs; looked for when None.
     """
 
-    def __init__(self, gpus: Gpus) -> None:
-        self._gpus = gpus
+    def __init__(self, gpus: Gpus | None = None) -> None:
+        self._gpus = gpus or Gpus.of_this_machine()
 
     def check(self) -> None:
         """See `Executor.check`; a job that wants more GPUs than there are says so itself."""
@@ -41,13 +39,3 @@ class Local:
     def threads(self) -> list[Any]:
         """See `Executor.threads`."""
         return [os.environ.get("OMP_NUM_THREADS"), os.cpu_count()]
-
-
-@functools.cache
-def _this_machine() -> Local:
-    return Local(Gpus.of_this_machine())
-
-
-def make(settings: ExecutorSettings | None) -> Local:
-    """Return the one executor of this process for this machine; it has no settings."""
-    return _this_machine()

@@ -255,11 +255,6 @@ class Slurm:
             queue.unwatch(number)
 
 
-def make(settings: SlurmSettings | None) -> Slurm:
-    """Return an executor with these settings, on the cluster that all those of this process share."""
-    return Slurm(settings or SlurmSettings())
-
-
 def shared_cluster(poll_seconds: float) -> Cluster:
     """Return the one cluster of this process, so that one question serves all its campaigns.
 
