@@ -136,7 +136,7 @@ def reopen(workspace: Workspace, screen: Screen, arguments: argparse.Namespace) 
         AgentError: A setting is wrong, or the ledger can't be read.
     """
     settings = settings_with(read_state(workspace.ledger.events).settings, arguments)
-    return Campaign(workspace, screen, ROOT, executor_of(settings))
+    return Campaign(workspace, screen, PROJECT, executor_of(settings))
 
 
 def settings_with(before: Settings, arguments: argparse.Namespace) -> Settings:

@@ -1,1 +1,1 @@
-"""Where jobs run: on this machine or on a cluster, in a sandbox."""
+"""Jobs and the places where they run, in a sandbox: this machine, or a cluster."""

@@ -1,4 +1,4 @@
-"""Where jobs are run: the table of executors, what each of them can do, and what it is told of whose jobs they are.
+"""The executors: their table, the interface of each, and all that one is told of the campaign whose jobs it runs.
 
 Only the standard library is imported here: the command line reads the names of the table.
 """
@@ -37,7 +37,7 @@ class Receipt:
 
 
 class JobHost(Protocol):
-    """Whose jobs they are: all that an executor knows of a campaign."""
+    """The owner of jobs: all that an executor knows of a campaign."""
 
     @property
     def name(self) -> str:

@@ -29,7 +29,7 @@ class Gpus:
 
     @classmethod
     def of_this_machine(cls, environ: Mapping[str, str] = os.environ, devices: Path = Path("/dev")) -> "Gpus":
-        """Those that CUDA_VISIBLE_DEVICES names, or all of NVIDIA's.
+        """The GPUs that CUDA_VISIBLE_DEVICES names, or all of NVIDIA's.
 
         Args:
             environ: The environment.

@@ -20,7 +20,7 @@ def _nothing() -> None: ...
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run, and what it may touch and use; paths are absolute.
+    """A command, and what it may touch and use; paths are absolute.
 
     Args:
         label: What it is, in words; no other job that its host has under way has the same.

@@ -15,7 +15,7 @@ from typing import Literal
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.places import CODE
-from agent.compute.jail.spec import Ended, Limits, Report, Spec, Way
+from agent.compute.jail.spec import Ended, ExitReport, Limits, Spec, Way
 
 # A supervisor that was told to end has this many seconds.
 PATIENCE = 20.0
@@ -26,7 +26,7 @@ _OPEN = Spec("none", [], "", {})
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How a command ended.
+    """The end of a command.
 
     Args:
         code: Its exit code; negative for a signal.
@@ -54,12 +54,12 @@ class ProcessResult:
 
     @property
     def ok(self) -> bool:
-        """Whether it ended by itself and well."""
+        """True where it ended by itself and well."""
         return self.code == 0 and self.ended == "itself"
 
     @property
     def timed_out(self) -> bool:
-        """Whether the time limit ended it."""
+        """True where the time limit ended it."""
         return self.ended == "time"
 
     def reason(self, limit: float) -> str:
@@ -137,7 +137,7 @@ def run(
     return ProcessResult(report.code, report.seconds, log, *fields, way=box.way)
 
 
-def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
+def _supervised(spec: Spec, tick: Callable[[], None]) -> ExitReport:
     """Have a supervisor run the spec, and end it when the caller is interrupted."""
     process = subprocess.Popen(
         # Nothing of the caller's environment, where keys may be, is in the supervisor's or beneath it.
@@ -169,7 +169,7 @@ def _supervised(spec: Spec, tick: Callable[[], None]) -> Report:
         process.stdout.close()
     if not told:
         raise AgentError(f"the supervisor of {spec.command[0]} ended with {process.returncode} and said nothing")
-    return Report.load(told)
+    return ExitReport.load(told)
 
 
 def _keep_log(handle: int, log: Path) -> None:

@@ -106,7 +106,7 @@ def _candidates() -> tuple[list[Sandbox], list[str]]:
 
 @functools.cache
 def _trouble(sandbox: Sandbox) -> str:
-    """Why nothing runs in a sandbox; "" when it does."""
+    """The reason why nothing runs in a sandbox; "" when it does."""
     with tempfile.TemporaryDirectory(prefix=scratch_prefix("probe")) as folder:
         command = [sys.executable, "-I", "-S", "-c", ""]
         try:
@@ -240,7 +240,7 @@ def _packages() -> tuple[Path, ...]:
 
 
 def _outermost(paths: Iterable[Path]) -> list[str]:
-    """Those that are there and not beneath another."""
+    """The paths that are there and not beneath another."""
     kept: list[Path] = []
     for path in sorted({path for path in paths if path.exists()}, key=lambda path: path.parts):
         if not any(path.is_relative_to(other) for other in kept):

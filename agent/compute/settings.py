@@ -11,7 +11,7 @@ from agent.compute.executor import settings_types
 
 
 class ExecutorSettings(BaseModel):
-    """What a user wants of an executor; each executor with settings has its own class of them."""
+    """The wishes of a user; each executor that has settings has its own class of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

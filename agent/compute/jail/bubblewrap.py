@@ -50,7 +50,7 @@ def arguments(spec: Spec) -> list[str]:
 
 
 def _follow(path: str, links: dict[str, str]) -> str | None:
-    """Where a path leads, noting every symbolic link on the way; None where there is nothing."""
+    """Follow a path, noting every symbolic link on the way; None where there is nothing."""
     done, rest = "/", [part for part in path.split("/") if part]
     for _ in range(1000):
         if not rest:

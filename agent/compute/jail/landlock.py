@@ -1,4 +1,4 @@
-"""Which files a process may touch, without namespaces: Landlock, the kernel's rules that any user may lay on itself.
+"""The files that a process may touch, without namespaces: Landlock, rules that any user may lay on itself.
 
 Source: landlock(7) and linux/landlock.h. Each version of the kernel's interface adds rights that it knows; those that
 a kernel lacks are made up for by the seccomp filter (`seccomp.sharing`).

@@ -1,4 +1,4 @@
-"""What a tree of processes uses: memory, processes and threads, and what it keeps on the disk."""
+"""The use of a tree of processes: memory, processes and threads, and what it keeps on the disk."""
 
 import os
 import stat
@@ -44,7 +44,7 @@ def _children(process: int) -> Iterator[int]:
 
 
 def threads(processes: Iterable[int]) -> int:
-    """How many threads the processes have, the first one of each counted too."""
+    """The number of threads of the processes, the first one of each counted too."""
     return sum(int(_status(process).get("Threads", "0")) for process in processes)
 
 
@@ -141,7 +141,7 @@ def in_own_shared_memory(process: int) -> int:
 
 
 def out_of_memory_kills() -> int:
-    """How often the kernel has killed for lack of memory since it was started."""
+    """The number of times that the kernel has killed for lack of memory since it was started."""
     return int(_fields("/proc/vmstat", " ").get("oom_kill", "0"))
 
 

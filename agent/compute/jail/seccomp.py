@@ -1,4 +1,4 @@
-"""Which system calls a confined process may make: a seccomp filter, put together by hand for x86-64 and AArch64.
+"""The system calls that a confined process may make: a seccomp filter, put together by hand for x86-64 and AArch64.
 
 The filter says no to what namespaces and Landlock do not cover, or cover only on some kernels; everything else passes.
 Sources: seccomp(2); linux/filter.h, linux/seccomp.h and the kernel's tables of system calls.
@@ -275,7 +275,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to one call: the action when any of the tests holds, or always when there is none."""
+    """The fate of one call: the action when any of the tests holds, or always when there is none."""
 
     call: str
     action: int
@@ -283,7 +283,7 @@ class Rule:
 
 
 def supported() -> bool:
-    """Whether the filter knows this machine's numbers."""
+    """Tell whether the filter knows this machine's numbers."""
     return os.uname().machine in _MACHINES
 
 

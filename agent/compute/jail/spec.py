@@ -1,4 +1,4 @@
-"""What a launcher asks of a supervisor, and what it is told at the end. Both travel as one line of JSON."""
+"""The request to a supervisor, and its answer at the end. Both travel as one line of JSON."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ Ended = Passed | Literal["itself", "log", "launcher", "start"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a command may use; None for no limit.
+    """The most that a command may use; None for no limit.
 
     Args:
         seconds: Wall-clock time.
@@ -77,8 +77,8 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Report:
-    """How a command ended.
+class ExitReport:
+    """The end of a command.
 
     Args:
         ended: What ended it; `itself` also where a signal of another did.
@@ -103,6 +103,6 @@ class Report:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     @classmethod
-    def load(cls, line: bytes) -> "Report":
+    def load(cls, line: bytes) -> "ExitReport":
         """From such a line."""
         return cls(**json.loads(line))

@@ -17,7 +17,7 @@ from types import FrameType
 
 from agent.compute.jail import measure
 from agent.compute.jail.linux import PR_SET_CHILD_SUBREAPER, prctl
-from agent.compute.jail.spec import Ended, Report, Spec
+from agent.compute.jail.spec import Ended, ExitReport, Spec
 from agent.compute.jail.start import CHUNK, MORE_TASKS, Started, StartError, start
 
 POLL = 0.05
@@ -27,7 +27,7 @@ SHARE = 0.1
 
 @dataclass
 class Watch:
-    """What was seen of a command so far."""
+    """The most that was seen of a command so far."""
 
     spec: Spec
     started: Started
@@ -98,9 +98,9 @@ def main() -> None:
         before = (0, 0) if spec.limits.disk is None else measure.folders(_stored_in(spec))
         report = _watch(spec, start(spec), before)
     except (StartError, OSError) as problem:
-        report = Report("start", 1, 0.0, problem=str(problem))
+        report = ExitReport("start", 1, 0.0, problem=str(problem))
     except Stopped:
-        report = Report("launcher", 1, 0.0)
+        report = ExitReport("launcher", 1, 0.0)
     finally:
         end_all()
     if spec.private:
@@ -109,7 +109,7 @@ def main() -> None:
         os.write(sys.stdout.fileno(), report.dump())
 
 
-def _watch(spec: Spec, started: Started, before: tuple[int, int]) -> Report:
+def _watch(spec: Spec, started: Started, before: tuple[int, int]) -> ExitReport:
     """Stay with a command until it ends or passes a limit; then end what it left."""
     watch = Watch(spec, started, before)
     kills = measure.out_of_memory_kills()
@@ -162,7 +162,7 @@ def _watch(spec: Spec, started: Started, before: tuple[int, int]) -> Report:
             raise StartError(_last_line(spec.log))
     code = _exit_code(status, bool(started.inner))
     killed = ended == "itself" and code == -signal.SIGKILL and measure.out_of_memory_kills() > kills
-    return Report(ended, code, seconds, figure, watch.peak, killed, watch.problem)
+    return ExitReport(ended, code, seconds, figure, watch.peak, killed, watch.problem)
 
 
 def end_all(started: Started | None = None) -> int:

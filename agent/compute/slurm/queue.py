@@ -67,7 +67,7 @@ class Queue:
 
     @property
     def as_of(self) -> float:
-        """When the newest answer was asked for, on the monotonic clock."""
+        """The moment at which the newest answer was asked for, on the monotonic clock."""
         return self._as_of
 
     def watch(self, job: str) -> None:
