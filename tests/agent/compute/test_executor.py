@@ -7,7 +7,7 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.base.screen import Screen
-from agent.campaign.history import read_state
+from agent.campaign.ledger import read_event
 from agent.campaign.workspace import Workspace
 from agent.cli.begin import begin, check, reopen
 from agent.cli.side_by_side import places
@@ -100,14 +100,11 @@ def test_what_an_executor_lacks_is_told_before_anything_is_made(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_executor_that_is_not_in_the_table_is_named_with_those_that_are(tmp_path, capsys):
+def test_an_executor_that_is_not_in_the_table_is_named_with_those_that_are(capsys):
     with pytest.raises(AgentError, match="there is no executor nowhere; there are local, slurm"):
         make_executor("nowhere")
     with pytest.raises(SystemExit):
         _parser().parse_args(["--executor", "nowhere"])
     assert "invalid choice: 'nowhere'" in capsys.readouterr().err
-    workspace = Workspace.create(
-        check(_parser().parse_args(["--profile", str(TINY)]), IDEA).idea, {"executor": "nowhere"}, tmp_path
-    )
     with pytest.raises(AgentError, match="executor Value error, there are local, slurm"):
-        read_state(workspace.ledger.events)
+        read_event("settings", {"settings": {"executor": "nowhere"}})
