@@ -11,14 +11,16 @@ from agent.campaign.recovery import recover
 from agent.campaign.state import Run, Step, next_step
 from agent.report.review import write_report
 from agent.steps.after_step import after_step
-from agent.steps.baselines import make_baselines, make_matched
+from agent.steps.baselines import make_baselines
 from agent.steps.confirm import confirm
 from agent.steps.figures import edit_plots, make_plots
 from agent.steps.finish import finish
 from agent.steps.freshness import check_freshness
+from agent.steps.match import match
 from agent.steps.propose import propose
-from agent.steps.runs import execute, score
+from agent.steps.score import score
 from agent.steps.smoke import smoke
+from agent.steps.train import train
 
 
 def run_campaign(campaign: Campaign) -> None:
@@ -51,9 +53,9 @@ def run_campaign(campaign: Campaign) -> None:
 _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
     "propose": propose,
     "smoke": smoke,
-    "execute": execute,
+    "train": train,
     "score": score,
-    "match": make_matched,
+    "match": match,
 }
 _ABOUT_ALL: dict[Step, Callable[[Campaign], None]] = {
     "baselines": make_baselines,

@@ -176,7 +176,7 @@ Step = Literal[
     "baselines",
     "propose",
     "smoke",
-    "execute",
+    "train",
     "score",
     "match",
     "confirm",
@@ -203,7 +203,7 @@ def next_step(state: State) -> tuple[Step, Run | None]:
             return "propose", run
         if run.last.smoke is None:
             return "smoke", run
-        return ("score" if run.last.ran else "execute"), run
+        return ("score" if run.last.ran else "train"), run
     if run := state.unmatched:
         return "match", run
     if not state.ended and len(state.runs) < state.settings.max_runs:

@@ -15,10 +15,9 @@ from typing import Any
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
-from agent.campaign.events import BaselinesMade, BaselineTrained, Matched, Stale
+from agent.campaign.events import BaselinesMade, BaselineTrained, Stale
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
-from agent.campaign.state import Run
 from agent.compute.commands import lab_command, progress_in
 from agent.results.read import load_result
 from agent.steps.baseline_cache import (
@@ -32,8 +31,10 @@ from agent.steps.baseline_cache import (
     other_conditions,
     set_aside,
 )
+from agent.steps.failures import require
 from agent.steps.jobs import environment, run_set_up
-from agent.steps.runs import evaluate, require, train
+from agent.steps.score import evaluate
+from agent.steps.train import run_experiment
 
 
 def make_baselines(campaign: Campaign) -> None:
@@ -63,43 +64,6 @@ def make_baselines(campaign: Campaign) -> None:
     campaign.record(BaselinesMade(keys=keys, runs=sorted(names), conditions=made_under))
     if made_under != now:
         go_on_stale(campaign, differences(made_under, now))
-
-
-def make_matched(campaign: Campaign, this: Run) -> None:
-    """Train TopK at the L0 of a run that reached another one than the baselines, so that it can be judged at all.
-
-    Args:
-        campaign: The campaign.
-        this: The run, scored and waiting.
-
-    Raises:
-        AgentError: The baseline failed.
-    """
-    assert this.last is not None
-    assert this.last.score is not None
-    assert this.last.score.match is not None
-    k = this.last.score.match
-    base = profile_recipe(campaign, "topk")
-    recipe = Recipe({**base.settings, "k": k}, base.seeds)
-    baselines = campaign.state.baselines
-    assert baselines is not None
-    campaign.screen.say(f"  run {this.number} reached another L0; it is compared with TopK at k={k}")
-    cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline topk at L0 {k}")
-    folder = campaign.workspace.run_dir(0) / "matched"
-    folder.mkdir(exist_ok=True)
-    names = copy_seeds(cached, recipe, folder, f"topk_l0_{k}")
-    campaign.forget_baselines()
-    comparison = campaign.verdict(this)
-    campaign.record(
-        Matched(
-            run=this.number,
-            k=k,
-            key=cached.name,
-            runs=names,
-            against=comparison.baseline.name,
-            verdicts=comparison.headline_verdicts,
-        )
-    )
 
 
 def prepare(campaign: Campaign) -> dict[str, Any]:
@@ -218,7 +182,7 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
     write_atomically(code / EXPERIMENT, campaign.workspace.at(campaign.state.template, EXPERIMENT))
     one = f"{what}, seed {recipe.seeds.index(seed) + 1} of {len(recipe.seeds)}"
     log = _log(campaign.workspace.run_dir(0) / "logs", what, f"seed{seed}")
-    result = train(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)
+    result = run_experiment(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)
     require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
     seconds = round(result.seconds, 2)
     campaign.record(BaselineTrained(key=home.name, seed=seed, seconds=seconds, files=hashes(target)))

@@ -15,7 +15,9 @@ from agent.campaign.folder import EXPERIMENT
 from agent.compute.local import tail
 from agent.steps.baseline_cache import Recipe, copy_seeds
 from agent.steps.baselines import obtain
-from agent.steps.runs import FEEDBACK, evaluate, train
+from agent.steps.failures import FEEDBACK
+from agent.steps.score import evaluate
+from agent.steps.train import run_experiment
 
 
 def confirm(campaign: Campaign) -> None:
@@ -74,7 +76,7 @@ def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
     if not script.is_file() or script.read_bytes() != source.encode():
         write_atomically(script, source)
     what = f"confirming run {plan.run}, seed {plan.seeds.index(seed) + 1} of {len(plan.seeds)}"
-    result = train(campaign, folder, code, seed, what, empty=True)
+    result = run_experiment(campaign, folder, code, seed, what, empty=True)
     failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
     if not failure and not (folder / "training.json").is_file():
         failure = "it saved no SAE"

@@ -14,9 +14,9 @@ from agent.compute.local import tail
 from agent.dialogue.prompt import plot_prompt
 from agent.dialogue.turn import Question, take_turn
 from agent.gates.protect import breaches, explain
+from agent.steps.failures import FEEDBACK, on_disk
 from agent.steps.jobs import environment, run_contained
 from agent.steps.propose import refuse, unknown_references
-from agent.steps.runs import FEEDBACK, on_disk
 
 DRAWN = ".drawn.json"
 PNG = b"\x89PNG\r\n\x1a\n"

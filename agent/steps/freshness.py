@@ -9,7 +9,7 @@ from agent.steps.baselines import go_on_stale, prepare, profile_recipe
 from agent.steps.jobs import Host
 
 # The steps whose outcome is compared with a baseline; before the others nothing needs to be looked at.
-_NEED_BASELINES: tuple[Step, ...] = ("propose", "execute", "score", "match", "confirm")
+_NEED_BASELINES: tuple[Step, ...] = ("propose", "train", "score", "match", "confirm")
 
 
 def check_freshness(campaign: Campaign) -> None:

@@ -16,7 +16,7 @@ from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
 from agent.compute.local import ProcessResult, tail
 from agent.gates.changed import Region, never_ran
-from agent.steps.runs import train
+from agent.steps.train import run_experiment
 
 STEPS = 24
 SAID = 1500
@@ -112,7 +112,7 @@ def try_script(
     # Started as every run is, so that it is contained as every run is.
     under, given = ["lab.smoke", "--report", str(report)], {"SAE_LAB_SMOKE_STEPS": str(STEPS)}
     seed = campaign.profile.baselines.seeds[0]
-    result = train(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given, empty=empty)
+    result = run_experiment(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given, empty=empty)
     read = _read(report)
     if not result.ok or read is None or not read["finished"]:
         reason = result.reason(limit) if not result.ok else "it left no report"

@@ -24,8 +24,9 @@ from agent.models.base import Reply, Request
 from agent.steps.baselines import make_baselines
 from agent.steps.figures import edit_plots, make_plots
 from agent.steps.propose import propose
-from agent.steps.runs import execute, score
+from agent.steps.score import score
 from agent.steps.smoke import smoke
+from agent.steps.train import train
 from bench.integrity.cases import FOLDER, Case, Outcome, read_case
 
 _IDEA = {
@@ -124,7 +125,7 @@ def _campaign(place: Path) -> Campaign:
 def _run(campaign: Campaign, case: Case) -> Verdict:
     campaign.model = _Says(case.reply)
     number, seconds = len(campaign.state.runs) + 1, {}
-    steps = {"propose": propose, "smoke": smoke, "train": execute, "score": score}
+    steps = {"propose": propose, "smoke": smoke, "train": train, "score": score}
     for name, step in steps.items():
         began = time.perf_counter()
         step(campaign, campaign.state.open_run or Run(number))

@@ -26,7 +26,7 @@ from agent.campaign.workspace import DAY, Workspace
 from agent.idea import parse_idea
 from agent.steps.after_step import after_step
 from agent.steps.figures import edit_plots
-from agent.steps.runs import score
+from agent.steps.score import score
 from agent.steps.smoke import smoke
 from tests.agent.campaigns import cut_after, launch, mounted
 
@@ -52,7 +52,7 @@ def test_weights_cut_short_by_a_power_cut_are_trained_again(campaign, tmp_path):
         file.truncate(1000)
     score(cut, cut.state.open_run)
     assert cut.workspace.ledger.events[-1].kind == "lost"
-    assert next_step(cut.state) == ("execute", cut.state.open_run)
+    assert next_step(cut.state) == ("train", cut.state.open_run)
 
 
 def test_half_written_scores_are_made_again(campaign, tmp_path):

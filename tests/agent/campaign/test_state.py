@@ -68,7 +68,7 @@ def test_the_path_of_one_run():
     steps.append(next_step(state_after(*events))[0])
     confirming = ["confirm"] * 4
     closing = ["plot_edit", "plot", "finish", "done"]
-    about_the_run = ["propose", "smoke", "execute", "score"]
+    about_the_run = ["propose", "smoke", "train", "score"]
     assert steps == ["baselines", *about_the_run, "propose", *confirming, *closing]
     state = state_after(*events)
     assert (state.runs[0].analysis, state.closing, state.calls) == ("last words", "closing", 3)
@@ -92,7 +92,7 @@ def test_a_model_that_ends_in_the_middle_of_a_run_is_not_asked_again(before):
 def test_weights_that_were_lost_are_trained_again():
     done = (SMOKED, RAN)
     assert next_step(state_after(BASELINES, an(Edited), *done))[0] == "score"
-    assert next_step(state_after(BASELINES, an(Edited), *done, Lost(run=1)))[0] == "execute"
+    assert next_step(state_after(BASELINES, an(Edited), *done, Lost(run=1)))[0] == "train"
 
 
 def test_a_failed_attempt_is_mended_on_its_own_code():
@@ -171,7 +171,7 @@ def test_stale_baselines_are_made_again_and_each_run_keeps_those_it_was_judged_b
     trained = [BASELINES, *ONE_RUN, an(Edited, run=2), an(Smoked, run=2), an(Ran, run=2), stale]
     assert next_step(state_after(*trained))[0] == "baselines"
     step, run = next_step(state_after(*trained, BASELINES))
-    assert (step, run.number) == ("execute", 2), "what was trained under the old conditions is trained again"
+    assert (step, run.number) == ("train", 2), "what was trained under the old conditions is trained again"
     state = state_after(*trained, BASELINES, an(Ran, run=2), an(Scored, run=2))
     assert [run.last.baseline_set for run in state.runs] == [0, 1]
     assert [run.last.changed for run in state.runs] == [(), ()]

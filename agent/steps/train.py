@@ -1,0 +1,99 @@
+"""The step that trains the SAE of a run: `python experiment.py --out_dir=run_i` in the workspace."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from agent.campaign.campaign import Campaign
+from agent.campaign.events import Ran
+from agent.campaign.folder import EXPERIMENT
+from agent.campaign.hashes import hashes
+from agent.campaign.state import Run
+from agent.compute.commands import lab_command, progress_in
+from agent.compute.local import ProcessResult
+from agent.steps.failures import fail, on_disk
+from agent.steps.jobs import environment, run_contained
+from agent.steps.result_checks import idle_parts
+
+
+def train(campaign: Campaign, this: Run) -> None:
+    """Train the SAE of a run; what the command prints is in `run_i/log.txt`, whatever ends it.
+
+    Args:
+        campaign: The campaign.
+        this: The run, its newest edit not yet started.
+    """
+    assert this.last is not None
+    folder = campaign.workspace.run_dir(this.number)
+    campaign.workspace.restore(this.last.commit, (EXPERIMENT,))
+    limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
+    lines = folder / "lines.json"
+    later = this.last.smoke.later if this.last.smoke else []
+    seed = campaign.profile.baselines.seeds[0]
+    # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
+    traced = ["lab.traced", "--report", str(lines)] if later else []
+    what = f"run {this.number}: training"
+    # What a launcher that was killed left there is no part of this attempt.
+    result = run_experiment(campaign, folder, campaign.workspace.path, seed, what, under=traced, empty=True)
+    if not result.ok:
+        fail(campaign, this, result.reason(limit), result)
+    elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
+        fail(campaign, this, "it ended well but saved no SAE: main() has to call run.save(...)", result)
+    else:
+        idle = idle_parts(campaign, this, lines) if later else []
+        lines.unlink(missing_ok=True)
+        files = hashes(folder)
+        seconds, way = round(result.seconds, 2), result.way
+        campaign.record(Ran(run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way))
+
+
+def run_experiment(
+    campaign: Campaign,
+    folder: Path,
+    code: Path,
+    seed: int,
+    what: str,
+    settings: str = "{}",
+    log: Path | None = None,
+    under: Sequence[str] = (),
+    seconds: float | None = None,
+    given: Mapping[str, str] | None = None,
+    empty: bool = False,
+) -> ProcessResult:
+    """Run `experiment.py` once.
+
+    Args:
+        campaign: The campaign.
+        folder: Where it leaves its SAE.
+        code: The folder with `experiment.py`, its working folder.
+        seed: The seed, the lab's.
+        what: The step, in words.
+        settings: Overrides of the experiment's configuration, as JSON.
+        log: Where the output goes; `log.txt` in `folder` when None.
+        under: A module of the lab, and its arguments, that runs the script and looks on.
+        seconds: The time limit; that of a run when None.
+        given: What its environment holds besides.
+        empty: Whether the folder is emptied first, and made where it is not there.
+
+    Returns:
+        How it ended.
+    """
+    command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
+    if under:
+        command = lab_command(*under, *command[1:])
+    with progress_in(folder) as progress, campaign.screen.step(what, progress) as tick:
+        result = run_contained(
+            campaign,
+            command,
+            label=what,
+            cwd=code,
+            readable=[code / EXPERIMENT],
+            writable=[folder],
+            empty=[folder] if empty else [],
+            env={**environment(campaign, seed, progress, settings), **(given or {})},
+            log=log or folder / "log.txt",
+            seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
+            tick=tick,
+        )
+    return on_disk(campaign, result, [folder], what)
