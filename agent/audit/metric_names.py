@@ -86,7 +86,7 @@ def _normal(name: str) -> str:
 
 @cache
 def _pattern(name: str) -> re.Pattern[str]:
-    """How a normal name may be written."""
+    """The ways in which a normal name may be written."""
     said, _, rest = name.partition(" … ")
     words = (re.escape(word) + ("(?:[_ -]the)?" if word in ("of", "in") else "") for word in said.split(" "))
     pattern = "[_ -]{1,2}".join(words)

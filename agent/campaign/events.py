@@ -95,7 +95,7 @@ class BaselinesMade(Event):
 
 
 class Stale(Event):
-    """What the baselines depend on has changed.
+    """Something that the baselines depend on has changed.
 
     Args:
         changes: What, in words; none where it is again as it was.
@@ -212,7 +212,7 @@ class Ran(RunEvent):
 
 
 class Lost(RunEvent):
-    """What a run saved is no more as it was, so it is trained again."""
+    """The files that a run saved are no more as they were, so it is trained again."""
 
     kind: ClassVar[Literal["lost"]] = "lost"
 

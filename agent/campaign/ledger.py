@@ -74,7 +74,7 @@ def read_event(kind: str, facts: object) -> AnyEvent:
 
 
 def other_version(error: object) -> AgentError:
-    """What to say of a ledger that tells what this version does not understand."""
+    """The error for a ledger that tells what this version does not understand."""
     what = " ".join(str(error).split())[:120]
     return AgentError(f"the ledger is of another version of this program ({what}); start the idea anew")
 
