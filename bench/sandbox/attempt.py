@@ -16,8 +16,10 @@ from agent.compute.sandbox import Sandbox, contain, tidy
 from bench.sandbox.targets import SECRET, targets
 
 ATTACKS = Path(__file__).with_name("attacks")
+# What hangs is ended then, also on a machine with a lot else to do.
+PATIENCE = 60.0
 # Small, so that an attack on a limit passes it within moments.
-LIMITS = Limits(seconds=10, memory=120_000_000, processes=40, disk=20_000_000, files=200, output=5_000_000)
+LIMITS = Limits(seconds=PATIENCE, memory=120_000_000, processes=40, disk=20_000_000, files=200, output=5_000_000)
 SHORT = 0.4
 _LATE = 0.6
 
@@ -107,10 +109,17 @@ def attempt(attack: Attack, sandbox: Sandbox | None) -> Outcome:
         with (prey.out / "evaluate.log").open("a") as file:
             file.write("scored\n")
         if "late" in attack.notes:
-            time.sleep(_LATE)
+            _wait_for(prey.out / "late", _LATE if sandbox else PATIENCE)
             ok = False
         left = SECRET in said or prey.state() != before
         return Outcome(left or (ok and "trace" not in attack.notes), said)
+
+
+def _wait_for(path: Path, seconds: float) -> None:
+    """Wait until a file is there, or a time is over."""
+    until = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def _outside(command: list[str], cwd: Path, variables: dict[str, str], log: Path) -> bool:
@@ -127,7 +136,7 @@ def _outside(command: list[str], cwd: Path, variables: dict[str, str], log: Path
             start_new_session=True,
         )
         try:
-            return process.wait(10) == 0
+            return process.wait(PATIENCE) == 0
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -125,7 +125,7 @@ def run_watched(command, temporary, **given):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
     with process, watched(process, temporary) as seen:
         try:
-            out, err = process.communicate(timeout=500)
+            out, err = process.communicate(timeout=600)
         finally:
             process.kill()
     return process.returncode, {**seen, "stdout": out, "stderr": err}
@@ -159,9 +159,9 @@ def told(tmp_path_factory):
     faults = [*TRANSIENT, FATAL, *TRANSIENT]
 
     def reply(call):
-        """A spoilt call is answered in part, too, so what counts is how many before were not."""
-        whole = [other for other in server.calls[: server.calls.index(call)] if not other.fault]
-        return REPLIES[len(whole)] if len(whole) < len(REPLIES) else CLOSING
+        """What is asked again, since the call before was spoilt or came too late, is answered as before."""
+        number = list(dict.fromkeys(other.prompt for other in server.calls)).index(call.prompt)
+        return REPLIES[number] if number < len(REPLIES) else CLOSING
 
     with ModelServer(reply, faults) as server:
         env = {

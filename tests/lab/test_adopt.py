@@ -238,7 +238,7 @@ def test_an_sae_on_a_hub_is_fetched(hub: str, tmp_path: Path) -> None:
     def ask(*sources: str, **variables: str) -> list[str]:
         environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), **variables}
         command = [sys.executable, "-c", program, *sources]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import io
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,13 +23,16 @@ def test_nothing_is_shown_without_a_terminal_or_a_file(
 def test_a_file_tells_a_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
     monkeypatch.setenv("SAE_LAB_PROGRESS", str(path))
+    now = [100.0]
+    monkeypatch.setattr("lab.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
     with Progress("counting", 4) as progress:
         assert json.loads(path.read_text()) == {"what": "counting", "done": 0, "total": 4, "eta_seconds": None}
-        time.sleep(0.25)
+        now[0] += 0.25
         progress.update(2)
         state = json.loads(path.read_text())
         assert state["done"] == 2
-        assert 0.2 < state["eta_seconds"] < 5
+        assert state["eta_seconds"] == 0.25, "half is done, so as much is left"
+        now[0] += 0.1
         progress.update(1)  # too soon to be written again
         assert json.loads(path.read_text())["done"] == 2
         progress.rename("still counting")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def call(tmp_path: Path, tiny_profile_path: Path, tiny_store: ActivationStore):
         command = [sys.executable, "-P", "-m", "lab.smoke", str(script), "--report", str(report)]
         env = {**os.environ, "SAE_LAB_PROFILE": str(profile), "SAE_LAB_SMOKE_STEPS": "24", "SAE_LAB_DEVICE": "cpu"}
         command += ["--out_dir", str(tmp_path / "out")]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
         return done, json.loads(report.read_text())
 
     return run
@@ -41,10 +42,10 @@ def test_the_template_passes_and_trains_what_it_would_train_unwatched(call, tmp_
     assert report["findings"] == []
     assert {"architecture", "k", "clip_norm"} <= set(report["reads"])
     assert "l1_coefficient" not in report["reads"]
-    assert report["seconds"] < 30
     env = {**os.environ, "SAE_LAB_PROFILE": str(tiny_profile_path), "SAE_LAB_MAX_STEPS": "24", "SAE_LAB_DEVICE": "cpu"}
-    plain = tmp_path / "plain"
-    subprocess.run([sys.executable, TEMPLATE, f"--out_dir={plain}"], env=env, check=True, timeout=120)
+    plain, began = tmp_path / "plain", time.monotonic()
+    subprocess.run([sys.executable, TEMPLATE, f"--out_dir={plain}"], env=env, check=True, timeout=600)
+    assert report["seconds"] < 5 * (time.monotonic() - began)
     assert artifact.load(plain / "sae").fingerprint == report["weights"][0]
     assert not list(tmp_path.rglob("__pycache__")), "nothing is left beside the script"
 

@@ -191,7 +191,7 @@ def run_template(out_dir: Path, profile: Path, **settings: object) -> subprocess
     }
     command = [sys.executable, "experiment.py", f"--out_dir={out_dir}"]
     return subprocess.run(
-        command, cwd=TEMPLATE, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=TEMPLATE, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -9,6 +9,11 @@ first = os.getpid()
 for _ in range(7):
     os.fork()
 os.write(count, b"x")
-time.sleep(0.3)
-if os.getpid() == first:
-    assert len(os.read(counter, 1000)) == 128
+os.close(count)
+if os.getpid() != first:
+    time.sleep(0.3)
+    os._exit(0)
+seen = 0
+while more := os.read(counter, 1000):
+    seen += len(more)
+assert seen == 128

@@ -32,7 +32,7 @@ sys.exit(guarded(main))
 def run(body, folder, **environ):
     env = {"PATH": os.environ["PATH"], "SOME_API_KEY": KEY, **environ}
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})" + PROGRAM.format(body=body)]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_unreadable_env_file_stops_only_who_needs_it(tmp_path):
     (tmp_path / ".env").write_bytes(b"A=\xff\xfe\n")
     command = [sys.executable, "-m", "agent.launch"]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    given = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 60, "check": False}
+    given = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 600, "check": False}
     assert subprocess.run([*command, "--list"], **given).returncode == 0
     asked = subprocess.run([*command, "--idea", "hierarchical_orthogonal_sae", "--runs", str(tmp_path)], **given)
     assert asked.returncode == 2
@@ -99,7 +99,7 @@ def test_an_unreadable_env_file_stops_only_who_needs_it(tmp_path):
 
 def test_a_closed_output_is_no_trouble(tmp_path):
     command = f"{sys.executable} -m agent.idea list >&- 2>&-"
-    assert subprocess.run(["sh", "-c", command], cwd=ROOT, check=False, timeout=60).returncode in (0, 1)
+    assert subprocess.run(["sh", "-c", command], cwd=ROOT, check=False, timeout=600).returncode in (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_closed_output_is_no_trouble(tmp_path):
 def test_a_key_on_the_command_line_is_not_repeated(arguments, tmp_path):
     env = {"PATH": os.environ["PATH"], "SOME_API_KEY": KEY, "OPENAI_API_KEY": "sk-0123456789abcdefghi"}
     command = [sys.executable, "-m", "agent.launch", *arguments, "--runs", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 2
     assert "marked" not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

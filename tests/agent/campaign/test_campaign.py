@@ -15,6 +15,7 @@ from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
 from agent.campaign.state import next_step
 from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.pace import idle_seconds
 
 
 def git(folder, *arguments):
@@ -46,7 +47,7 @@ def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
     assert (campaign[0] / failure["kept"] / "log.txt").is_file()
     assert failed[0].status == "scored"
     assert "was not started" in (campaign[0] / "notes.txt").read_text()
-    assert all(run.last.smoke.seconds < 30 for run in state.scored)
+    assert all(run.last.smoke.seconds < 4 * run.last.ran.seconds for run in state.scored)
 
 
 def test_no_two_runs_have_the_same_code(campaign):
@@ -126,7 +127,7 @@ def stop(runs, sign, event, count, *more):
             time.sleep(1.0)
             process.send_signal(sign)
             break
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     return next(runs.iterdir()), process.returncode, errors
 
 
@@ -207,9 +208,5 @@ def test_a_full_disk_is_one_line_and_makes_nothing(tmp_path):
 
 
 def test_help_answers_at_once():
-    times = []
-    for _ in range(3):
-        started = time.monotonic()
-        assert launch("--help").returncode == 0
-        times.append(time.monotonic() - started)
-    assert min(times) < 0.3
+    assert launch("--help").returncode == 0
+    assert idle_seconds(lambda: launch("--help")) < 0.3

@@ -51,7 +51,7 @@ def test_three_ideas_are_stopped_and_gone_on_with_together(prepared, ideas, tmp_
         if taken == {"first", "second"}:
             process.send_signal(signal.SIGINT)
             break
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     folders = {path.name.split("_", 1)[1]: path for path in runs.iterdir() if path.is_dir()}
     assert sorted(folders) == ["first", "second", "third"]

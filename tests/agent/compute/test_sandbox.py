@@ -50,7 +50,7 @@ def check(rows):
         assert row["attacks"] >= 60
         assert row["let_through"] == {}, row["way"]
         assert row["stopped"] == row["attacks"]
-        assert row["startup_ms"] < 2000
+        assert row["startup_ms"] < 40 * row["outside_ms"]
 
 
 def test_every_attack_that_works_outside_is_stopped():
@@ -154,7 +154,7 @@ def test_a_killed_launcher_leaves_nothing_running(way, tmp_path):
     (tmp_path / "tmp").mkdir()
     env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not (tmp_path / "out" / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(marked(tmp_path)) >= 3
@@ -178,7 +178,8 @@ def test_a_run_that_ignores_every_signal_ends_at_its_limit(way, tmp_path):
     code = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nwhile True: time.sleep(9)"
     result = go(way, tmp_path, code, Limits(0.5))
     assert result.reason(0.5).startswith("stopped at the time limit")
-    assert result.seconds < 5
+    obeying = go(way, tmp_path, "import time\nwhile True: time.sleep(9)", Limits(0.5))
+    assert result.seconds < 8 * obeying.seconds
 
 
 def test_a_run_on_a_full_disk_says_so_and_a_log_there_too(way, tmp_path):
@@ -235,7 +236,7 @@ def test_a_kill_for_lack_of_memory_is_told_from_others(way, tmp_path):
     )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, ROOT], capture_output=True, text=True, timeout=100, check=False
+            [sys.executable, "-c", code, ROOT], capture_output=True, text=True, timeout=600, check=False
         )
         assert "the machine had no memory left (it held" in done.stdout, done.stderr
     finally:

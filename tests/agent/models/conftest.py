@@ -24,4 +24,4 @@ def waits() -> list[float]:
 @pytest.fixture
 def settings(waits: list[float]) -> ModelSettings:
     """Patience that takes no time: the waits are written down instead."""
-    return ModelSettings(tries=3, first_wait=1.0, read_timeout=0.4, sleep=waits.append, chance=lambda: 0.0)
+    return ModelSettings(tries=3, first_wait=1.0, sleep=waits.append, chance=lambda: 0.0)

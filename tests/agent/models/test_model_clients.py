@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -33,7 +34,7 @@ def connect(provider: str, server: ModelServer, settings: ModelSettings) -> Mode
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_call_is_streamed_counted_and_priced(provider: str, settings: ModelSettings) -> None:
     lengths: list[int] = []
-    heard = ModelSettings(**{**vars(settings), "listen": lengths.append})
+    heard = replace(settings, listen=lengths.append)
     with ModelServer([REPLY]) as server:
         reply = connect(provider, server, heard).ask(REQUEST)
     (call,) = server.calls
@@ -85,17 +86,19 @@ def test_a_passing_fault_is_retried_and_the_reply_is_whole(
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_stall_ends_at_the_time_out(provider: str, settings: ModelSettings) -> None:
-    with ModelServer([REPLY], [Fault("stall", seconds=20.0)]) as server:
-        reply = connect(provider, server, settings).ask(REQUEST)
+    # On a busy machine an answer that comes at once may come too late, too.
+    hurried = replace(settings, read_timeout=0.4, tries=100)
+    with ModelServer([REPLY], [Fault("stall", seconds=3600.0)]) as server:
+        reply = connect(provider, server, hurried).ask(REQUEST)
     assert reply.text == REPLY
-    assert reply.tries == 2
-    assert reply.seconds < 10
+    assert reply.tries == len(server.calls) >= 2
+    assert reply.seconds < settings.read_timeout, "it is the time-out that was set, not the usual one"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_slow_server_that_keeps_the_line_open_is_left(provider: str, settings: ModelSettings) -> None:
     ticks = iter(range(0, 10_000, 50))
-    hurried = ModelSettings(**{**vars(settings), "call_timeout": 60.0, "clock": lambda: float(next(ticks))})
+    hurried = replace(settings, call_timeout=60.0, clock=lambda: float(next(ticks)))
     with ModelServer([REPLY]) as server, pytest.raises(CallFailed, match="no whole reply within 60 s"):
         connect(provider, server, hurried).ask(REQUEST)
 
