@@ -19,8 +19,8 @@ from agent.base.files import sha256
 from agent.base.guard import guarded
 from agent.campaign.events import Edited, Event, PlotEdited, Scored, Started
 from agent.campaign.folder import NOTES
-from agent.campaign.hashes import broken_seals
-from agent.campaign.history import sealed_folders
+from agent.campaign.hashes import changed_files
+from agent.campaign.history import folder_hashes
 from agent.campaign.ledger import ANCHOR, START, Line, read_event
 from agent.campaign.settings import Settings
 
@@ -44,9 +44,9 @@ class Records:
     problems: list[str] = field(default_factory=list)
 
     @property
-    def sealed(self) -> dict[str, dict[str, str]]:
+    def hashes(self) -> dict[str, dict[str, str]]:
         """Hashes by file, by folder."""
-        return sealed_folders(event for _, event in self.events)
+        return folder_hashes(event for _, event in self.events)
 
     @property
     def scored(self) -> dict[str, str]:
@@ -71,9 +71,9 @@ def verify(folder: Path, rescore: bool = False) -> list[str]:
     if not ledger.is_file():
         raise AgentError(f"{folder} has no ledger.jsonl: give a campaign's folder, one under runs/")
     records = read_records(ledger)
-    sealed = records.sealed
-    unsealed = [f"{name}: scored, and no hash of it is in the ledger" for name in records.scored if name not in sealed]
-    said = [*records.problems, *_history(folder, records), *broken_seals(folder, sealed), *unsealed]
+    known = records.hashes
+    unknown = [f"{name}: scored, and no hash of it is in the ledger" for name in records.scored if name not in known]
+    said = [*records.problems, *_history(folder, records), *changed_files(folder, known), *unknown]
     said += _made_from_weights(folder, records)
     if rescore:
         said += _rescored(folder, records)
@@ -159,7 +159,7 @@ def _made_from_weights(folder: Path, records: Records) -> list[str]:
     from lab.errors import LabError
 
     said, scored = [], records.scored
-    for name, files in records.sealed.items():
+    for name, files in records.hashes.items():
         place = folder / name
         # A grid's scores come without weights, and what is missing was said.
         if not any(file.startswith("sae/") for file in files) or not (place / "sae").is_dir():
@@ -201,7 +201,7 @@ def _rescored(folder: Path, records: Records) -> list[str]:
     sandbox = choose_sandbox(settings.sandbox)
     profile = Path(settings.profile)
     readable = [profile] if profile.is_file() else []
-    names = [name for name in records.sealed if (folder / name / "sae").is_dir()]
+    names = [name for name in records.hashes if (folder / name / "sae").is_dir()]
     said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="sae-verify-") as scratch:
         copies = {name: Path(scratch) / name.replace("/", "_") for name in names}

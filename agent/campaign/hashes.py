@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 
 
-def seal_results(campaign: "Campaign") -> None:
+def record_hashes(campaign: "Campaign") -> None:
     """Note the hashes of every folder with results that has none yet.
 
     Args:
         campaign: The campaign, after any of its steps.
     """
-    sealed = campaign.state.sealed
+    known = campaign.state.hashes
     for folder in scored_folders(campaign.workspace.path):
         name = folder.relative_to(campaign.workspace.path).as_posix()
-        if name not in sealed:
+        if name not in known:
             remove_unfinished(folder)
             campaign.record(Sealed(folder=name, files=hashes(folder)))
 
@@ -58,15 +58,15 @@ def unchanged(folder: Path, files: dict[str, str]) -> bool:
     return folder.is_dir() and files.items() <= hashes(folder).items()
 
 
-def broken_seals(workspace: Path, sealed: dict[str, dict[str, str]]) -> list[str]:
+def changed_files(workspace: Path, known: dict[str, dict[str, str]]) -> list[str]:
     """List the files that differ from the hashes in the ledger, a line for each.
 
     Args:
         workspace: The campaign's folder.
-        sealed: Hashes by file, by folder.
+        known: Hashes by file, by folder.
     """
     said = []
-    for name, files in sealed.items():
+    for name, files in known.items():
         folder = workspace / name
         if not folder.is_dir():
             said.append(f"{name}: the folder is missing")

@@ -62,7 +62,7 @@ def read_state(events: Sequence[Event]) -> State:
     first = events[0]
     if not isinstance(first, Started):
         raise other_version(f"it begins with {first.kind}")
-    state = State(first.settings, first.idea, first.commit, sealed=sealed_folders(events))
+    state = State(first.settings, first.idea, first.commit, hashes=folder_hashes(events))
     for event in events[1:]:
         try:
             apply(event, state)
@@ -73,7 +73,7 @@ def read_state(events: Sequence[Event]) -> State:
     return state
 
 
-def sealed_folders(events: Iterable[Event]) -> dict[str, dict[str, str]]:
+def folder_hashes(events: Iterable[Event]) -> dict[str, dict[str, str]]:
     """The hashes that hold, by file, by folder: baselines that were made again replace those before.
 
     Args:
@@ -262,7 +262,7 @@ def _requeued(event: Requeued, state: State) -> None:
     state.jobs.pop(event.label, None)
 
 
-@apply.register(Sealed)  # see `sealed_folders`
+@apply.register(Sealed)  # see `folder_hashes`
 @apply.register(Stopped)
 @apply.register(Resumed)
 @apply.register(SandboxChosen)

@@ -131,7 +131,7 @@ class State:
     plot_refusals: list[Refusal] = field(default_factory=list)
     plot_failures: list[PlotFailed] = field(default_factory=list)
     figures: dict[str, str] | None = None
-    sealed: dict[str, dict[str, str]] = field(default_factory=dict)
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: int = 0
     completed: bool = False
     jobs: dict[str, Submitted] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import BaselinesMade, Confirmed, Confirming, Event, Failed, GivenUp, Matched, Plotted, Scored
-from agent.campaign.hashes import seal_results
+from agent.campaign.hashes import record_hashes
 from agent.campaign.state import attempts_exhausted
 from agent.report.notes import NAME, check_notes, notes_text
 from agent.report.review import write_report
@@ -22,7 +22,7 @@ def after_step(campaign: Campaign) -> None:
         campaign.record(GivenUp(run=run.number, reason=reason))
     news = any(map(_is_news, campaign.events[campaign.workspace.noted :]))
     if news:
-        seal_results(campaign)
+        record_hashes(campaign)
     write_notes(campaign, commit=news)
     if news:
         write_report(campaign)

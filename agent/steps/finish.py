@@ -2,12 +2,12 @@
 
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Completed
-from agent.campaign.hashes import broken_seals
+from agent.campaign.hashes import changed_files
 
 
 def finish(campaign: Campaign) -> None:
     """Compare all with their hashes; the last event of a campaign."""
-    differences = broken_seals(campaign.workspace.path, campaign.state.sealed)
+    differences = changed_files(campaign.workspace.path, campaign.state.hashes)
     for line in differences:
         campaign.screen.say(f"  [red]{line}[/red]")
     state = campaign.state

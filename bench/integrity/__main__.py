@@ -65,7 +65,7 @@ def _report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "false_alarms": sum(verdict.outcome != "kept" for verdict in honest),
         "seconds": {
             "reading": round(static_seconds(), 4),
-            **{name: _median(verdicts, name) for name in ("propose", "smoke", "train", "score", "seal")},
+            **{name: _median(verdicts, name) for name in ("propose", "smoke", "train", "score", "hash")},
         },
         "verdicts": [
             {
@@ -103,7 +103,7 @@ def _table(report: dict[str, Any]) -> str:
             f"{report['honest']} honest edits, {report['false_alarms']} false alarms",
             f"seconds (median): reading a reply's file {seconds['reading']}, the whole step {seconds['propose']}; "
             f"smoke run {seconds['smoke']}; training {seconds['train']}; scoring {seconds['score']}; "
-            f"hashing the run {seconds['seal']}",
+            f"hashing the run {seconds['hash']}",
             "",
         ]
     )

@@ -12,7 +12,7 @@ from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Ended, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
-from agent.campaign.hashes import broken_seals, seal_results
+from agent.campaign.hashes import changed_files, record_hashes
 from agent.campaign.settings import Settings
 from agent.campaign.state import Run
 from agent.campaign.workspace import Workspace
@@ -82,7 +82,7 @@ def make_base(folder: Path, profile: Path) -> Path:
     workspace = Workspace.create(parse_idea(_IDEA, "bench"), settings, folder)
     campaign = _campaign(workspace.path)
     make_baselines(campaign)
-    seal_results(campaign)
+    record_hashes(campaign)
     verdict = _run(campaign, read_case(FOLDER / "before.txt"))
     if verdict.outcome != "kept":
         raise RuntimeError(f"the run that is there already was stopped: {verdict.why}")
@@ -138,8 +138,8 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
             outcome: Outcome = "smoke" if isinstance(said, SmokeFailed) else "flagged"
             return Verdict(case, outcome, f"{said.reason}\n{said.output}", seconds)
     began = time.perf_counter()
-    seal_results(campaign)
-    seconds["seal"] = round(time.perf_counter() - began, 3)
+    record_hashes(campaign)
+    seconds["hash"] = round(time.perf_counter() - began, 3)
     comparison = campaign.verdict(campaign.state.runs[number - 1])
     if not comparison.comparable:
         reasons = ", ".join(str(confound) for confound in comparison.confounds if confound.blocks)
@@ -160,5 +160,5 @@ def _plots(campaign: Campaign, case: Case) -> Verdict:
 
 
 def _sealed(campaign: Campaign, case: Case, seconds: dict[str, float]) -> Verdict:
-    broken = broken_seals(campaign.workspace.path, campaign.state.sealed)
+    broken = changed_files(campaign.workspace.path, campaign.state.hashes)
     return Verdict(case, "flagged" if broken else "kept", "; ".join(broken), seconds)

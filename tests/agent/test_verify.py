@@ -38,8 +38,8 @@ def test_an_untouched_campaign_is_clean(campaign):
 def test_the_ledger_holds_a_hash_of_every_scored_folder(campaign):
     records = read_records(campaign[0] / "ledger.jsonl")
     folders = {path.parent for path in campaign[0].glob("run_*/**/results.json")}
-    assert {campaign[0] / name for name in records.sealed} == folders
-    assert records.sealed["run_1"] == hashes(campaign[0] / "run_1")
+    assert {campaign[0] / name for name in records.hashes} == folders
+    assert records.hashes["run_1"] == hashes(campaign[0] / "run_1")
 
 
 def better(results):

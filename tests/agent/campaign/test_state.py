@@ -113,8 +113,8 @@ def test_what_its_smoke_run_stopped_is_mended_and_was_never_started():
 
 def test_baselines_that_are_made_again_are_hashed_again():
     sealed = [Sealed(folder=name, files={"a": "b"}) for name in ("run_0/topk_seed0", "run_1")]
-    assert set(state_after(BASELINES, *sealed).sealed) == {"run_0/topk_seed0", "run_1"}
-    assert set(state_after(BASELINES, *sealed, BASELINES).sealed) == {"run_1"}
+    assert set(state_after(BASELINES, *sealed).hashes) == {"run_0/topk_seed0", "run_1"}
+    assert set(state_after(BASELINES, *sealed, BASELINES).hashes) == {"run_1"}
 
 
 def test_after_giving_up_the_next_run_starts_from_the_last_code_that_worked():
