@@ -27,14 +27,14 @@ class Refusal:
     Args:
         kind: The budget it counts against: `format`, `lint`, `same`, `protected`, `length` or `shape`.
         feedback: What the model was told.
-        held: The good blocks that wait for the rest, as JSON.
+        pending: The good blocks that wait for the rest, as JSON.
         reply: The edits as the model wrote them.
         said: Its analysis, change and prediction, which need not be said again.
     """
 
     kind: str
     feedback: str
-    held: list[Any] = field(default_factory=list)
+    pending: list[Any] = field(default_factory=list)
     reply: str = ""
     said: dict[str, str] = field(default_factory=dict)
 

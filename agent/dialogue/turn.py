@@ -73,7 +73,7 @@ def _with_blocks(campaign: Campaign, question: Question) -> Turn:
         parts.edits,
         campaign.workspace.path,
         question.editable,
-        held=[Block.from_json(block) for block in question.refusals[-1].held] if question.refusals else [],
+        pending=[Block.from_json(block) for block in question.refusals[-1].pending] if question.refusals else [],
         dry_run=bool(problem),
         cut_off=reply.finish == "length",
     )
@@ -101,7 +101,7 @@ def _refusal(outcome: Outcome, problem: str) -> Refusal | None:
         return None
     feedback = "\n\n".join(text for text in (problem, "" if outcome.applied else outcome.feedback) if text)
     kind = "shape" if problem else outcome.failure or "format"
-    return Refusal(kind, feedback, [block.to_json() for block in outcome.held])
+    return Refusal(kind, feedback, [block.to_json() for block in outcome.pending])
 
 
 _EDITORS: dict[str, Callable[[Campaign, Question], Turn]] = {"blocks": _with_blocks, "aider": _with_aider}

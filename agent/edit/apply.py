@@ -28,12 +28,12 @@ def apply_reply(
     *,
     lint: bool = True,
     dry_run: bool = False,
-    held: Sequence[Block] = (),
+    pending: Sequence[Block] = (),
     cut_off: bool = False,
 ) -> Outcome:
-    """Apply the SEARCH/REPLACE blocks of a reply, together with blocks held from a refused one, or change nothing.
+    """Apply the SEARCH/REPLACE blocks of a reply, together with blocks pending from a refused one, or change nothing.
 
-    Every file is read once; all blocks are placed in these snapshots, or in what the earlier blocks make of them. Held
+    Every file is read once; all blocks are placed in these snapshots, or in what the earlier blocks make of them. Pending
     blocks are placed again, so a file that changed meanwhile is noticed.
 
     Args:
@@ -42,8 +42,8 @@ def apply_reply(
         editable: glob patterns, relative to ``root``, of the files that may change; ``*`` stays within a folder.
         lint: refuse an edit that adds fatal flake8 errors, or breaks a file of another known format.
         dry_run: say what would happen and write nothing; ``applied`` and ``changed`` then say what would be.
-        held: ``held`` of the outcome before.
-        cut_off: the reply ended at the token limit. Nothing is written then; its whole blocks are held.
+        pending: ``pending`` of the outcome before.
+        cut_off: the reply ended at the token limit. Nothing is written then; its whole blocks are pending.
 
     Returns:
         What became of every block, and the text for the model. Each block is applied, already applied, without change,
@@ -54,7 +54,7 @@ def apply_reply(
     """
     if not root.is_dir():
         raise AgentError(f"there is no folder {root}")
-    turn = _Turn(EditableFiles(root, editable), held, cut_off)
+    turn = _Turn(EditableFiles(root, editable), pending, cut_off)
     try:
         turn.resolve(reply)
         if turn.refused:
@@ -73,9 +73,9 @@ def apply_reply(
 class _Turn:
     """One reply on its way through parsing, placing, the gate and the disk."""
 
-    def __init__(self, workspace: EditableFiles, held: Sequence[Block], cut_off: bool) -> None:
+    def __init__(self, workspace: EditableFiles, pending: Sequence[Block], cut_off: bool) -> None:
         self.workspace = workspace
-        self.held = [replace(block, held=True) for block in held]
+        self.pending = [replace(block, pending=True) for block in pending]
         self.cut_off = cut_off
         self.resolver = Resolver(workspace)
         self.parsed = Parsed()
@@ -90,20 +90,20 @@ class _Turn:
         return any(entry.result.status == "rejected" for entry in self.resolved)
 
     def resolve(self, reply: str) -> None:
-        """Parse the reply and place its blocks after the held ones."""
+        """Parse the reply and place its blocks after the pending ones."""
         self.parsed = parse(reply)
         named = [self._names_editable(fence.names) for fence in self.parsed.fences]
         faults, self.notes = remarks(self.parsed, named)
         blocks = sorted([*self.parsed.blocks, *faults], key=lambda block: block.line)
         blocks = [replace(block, index=number) for number, block in enumerate(blocks, 1)]
         blocks += self._lacking(blocks)
-        self.resolved = self.resolver.run([*self.held, *blocks])
-        accounted = [entry.block.line for entry in self.resolved if not entry.block.held]
+        self.resolved = self.resolver.run([*self.pending, *blocks])
+        accounted = [entry.block.line for entry in self.resolved if not entry.block.pending]
         if accounted != [block.line for block in blocks]:
             raise AssertionError("a block was lost")
-        replaced = len(self.held) + len(blocks) - len(self.resolved)
+        replaced = len(self.pending) + len(blocks) - len(self.resolved)
         if replaced:
-            self.notes.append(f"{replaced} held block(s) gave way to new ones with the same SEARCH.")
+            self.notes.append(f"{replaced} pending block(s) gave way to new ones with the same SEARCH.")
         if not self.refused:
             self._encode()
 
@@ -122,7 +122,7 @@ class _Turn:
     @property
     def _owed(self) -> int:
         """The number of blocks of the reply before that failed and are awaited."""
-        return max((block.owed for block in self.held), default=0)
+        return max((block.owed for block in self.pending), default=0)
 
     def _names_editable(self, names: Sequence[str]) -> bool:
         for line in names:
@@ -185,7 +185,7 @@ class _Turn:
                 self._mark(number, f"LINT: the new text would have an error it has not now, {what}")
 
     def refusal(self) -> Outcome:
-        """The outcome when nothing is written: what is good is held."""
+        """The outcome when nothing is written: what is good is pending."""
         from agent.edit import feedback
 
         good = [n for n, entry in enumerate(self.resolved) if entry.result.status == "applied"]
@@ -205,13 +205,13 @@ class _Turn:
             good = [n for n in good if n not in lost]
             owed += len(lost)
         for number in good:
-            self._mark(number, "HELD: it is good, and waits for the failed blocks; it need not be sent again")
+            self._mark(number, "PENDING: it is good, and waits for the failed blocks; it need not be sent again")
         for number, entry in enumerate(self.resolved):
             if entry.twin:
-                self._mark(number, f"HELD: it is the same as {called(entry.twin)} and shares its fate")
-        held = list(settled.values())
-        text = feedback.refusal(self.resolver, self.resolved, self.lint, self.notes, held)
-        return self._outcome(False, text, [], held)
+                self._mark(number, f"PENDING: it is the same as {called(entry.twin)} and shares its fate")
+        pending = list(settled.values())
+        text = feedback.refusal(self.resolver, self.resolved, self.lint, self.notes, pending)
+        return self._outcome(False, text, [], pending)
 
     def success(self, dry_run: bool) -> Outcome:
         """The outcome when nothing was rejected."""
@@ -220,8 +220,8 @@ class _Turn:
         applied = any(entry.result.status in ("applied", "already") for entry in self.resolved)
         changed = sorted(self.changes)
         good = [n for n, entry in enumerate(self.resolved) if entry.result.status == "applied"]
-        held = [self._settled(n, 0) for n in good] if dry_run else []
-        return self._outcome(applied, feedback.remarks(self.resolved, self.notes, changed), changed, held)
+        pending = [self._settled(n, 0) for n in good] if dry_run else []
+        return self._outcome(applied, feedback.remarks(self.resolved, self.notes, changed), changed, pending)
 
     def _settled(self, number: int, owed: int) -> Block:
         entry = self.resolved[number]
@@ -229,7 +229,7 @@ class _Turn:
             raise AssertionError("an applied block has no text")
         return replace(entry.block.settled(entry.result.path, entry.split), owed=owed)
 
-    def _outcome(self, applied: bool, text: str, changed: list[str], held: list[Block]) -> Outcome:
+    def _outcome(self, applied: bool, text: str, changed: list[str], pending: list[Block]) -> Outcome:
         results: list[BlockResult] = [entry.result for entry in self.resolved]
         codes = {result.code for result in results if result.status == "rejected"}
         failure: Failure = "" if applied else "format"
@@ -237,4 +237,4 @@ class _Turn:
             failure = "length"
         elif "LINT" in codes:
             failure = "lint"
-        return Outcome(applied, results, self.lint, text, changed, held, self.notes, failure, self.parsed.tail)
+        return Outcome(applied, results, self.lint, text, changed, pending, self.notes, failure, self.parsed.tail)

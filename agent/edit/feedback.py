@@ -16,11 +16,15 @@ _LEAST_CHARS = 160
 _LINE_CHARS = 160
 _REGION_LINES = 14
 _NOTES_CHARS = 600
-_HELD_CHARS = 700
+_PENDING_CHARS = 700
 
 
 def refusal(
-    resolver: Resolver, resolved: Sequence[Resolved], lint: Sequence[str], notes: Sequence[str], held: Sequence[Block]
+    resolver: Resolver,
+    resolved: Sequence[Resolved],
+    lint: Sequence[str],
+    notes: Sequence[str],
+    pending: Sequence[Block],
 ) -> str:
     """The text for a reply of which nothing was written.
 
@@ -29,15 +33,15 @@ def refusal(
         resolved: every block and its result.
         lint: errors that the edit would add.
         notes: remarks.
-        held: blocks that need not be sent again.
+        pending: blocks that need not be sent again.
 
     Returns:
         At most 6,000 characters, of which at most 2,000 are about one block.
     """
-    failed = [entry for entry in resolved if entry.result.status == "rejected" and entry.result.code != "HELD"]
+    failed = [entry for entry in resolved if entry.result.status == "rejected" and entry.result.code != "PENDING"]
     total = len(resolved)
     head = f"Nothing was written: {len(failed)} of {total} block{'s' * (total != 1)} failed."
-    ends = [_held_text(held), _idle_text(resolved), _notes_text(notes)]
+    ends = [_pending_text(pending), _idle_text(resolved), _notes_text(notes)]
     end = "\n\n".join(text for text in ends if text)
     if lint:
         head += "\n\n" + clip("The edit would add these errors:\n" + "\n".join(f"- {clip(e, 300)}" for e in lint), 1500)
@@ -75,7 +79,7 @@ def clip(text: str, most: int) -> str:
 def _failed(resolver: Resolver, entry: Resolved, total: int, room: int) -> str:
     result, block = entry.result, entry.block
     path = f", {result.path[-200:]}" if result.path else ""
-    which = called(block) if block.held else f"block {block.index} of {_own_total(resolver, total)}"
+    which = called(block) if block.pending else f"block {block.index} of {_own_total(resolver, total)}"
     head = clip(f"{which[0].upper()}{which[1:]}{path}: nothing was written. {result.reason}.", room)
     if result.code != MISSING or not result.path:
         return head
@@ -85,7 +89,7 @@ def _failed(resolver: Resolver, entry: Resolved, total: int, room: int) -> str:
 
 
 def _own_total(resolver: Resolver, total: int) -> int:
-    return total - sum(entry.block.held for entry in resolver.resolved)
+    return total - sum(entry.block.pending for entry in resolver.resolved)
 
 
 def _elsewhere(resolver: Resolver, path: str, search: Sequence[str]) -> str:
@@ -182,14 +186,15 @@ def _around(line: str, at: int) -> str:
     return f"{before}{repr(line[start : start + _LINE_CHARS])[: 3 * _LINE_CHARS]}{after} ({len(line)} characters)"
 
 
-def _held_text(held: Sequence[Block]) -> str:
-    if not held:
+def _pending_text(pending: Sequence[Block]) -> str:
+    if not pending:
         return ""
-    names = [f"block {block.index} ({block.path[-80:]}: {clip(_first_line(block), 60)})" for block in held]
-    text = "Held, need not be sent again: " + "; ".join(names) + "."
-    if len(text) > _HELD_CHARS:
-        numbers = ", ".join(str(block.index) for block in held[:60])
-        text = f"Held, need not be sent again: {len(held)} blocks ({numbers}{', …' if len(held) > 60 else ''})."
+    names = [f"block {block.index} ({block.path[-80:]}: {clip(_first_line(block), 60)})" for block in pending]
+    text = "Pending, need not be sent again: " + "; ".join(names) + "."
+    if len(text) > _PENDING_CHARS:
+        numbers = ", ".join(str(block.index) for block in pending[:60])
+        more = ", …" if len(pending) > 60 else ""
+        text = f"Pending, need not be sent again: {len(pending)} blocks ({numbers}{more})."
     return text + " A failed block that you leave out is dropped."
 
 

@@ -51,15 +51,15 @@ class _Refused(Exception):
 
 
 class _Superseded(Exception):
-    """A new block has the SEARCH of a held one: the held one is dropped and resolving starts over."""
+    """A new block has the SEARCH of a pending one: the pending one is dropped and resolving starts over."""
 
-    def __init__(self, held: Block) -> None:
+    def __init__(self, pending: Block) -> None:
         super().__init__()
-        self.held = held
+        self.pending = pending
 
 
 class Resolver:
-    """Resolves the blocks of one reply, held ones first, over immutable snapshots of the files.
+    """Resolves the blocks of one reply, pending ones first, over immutable snapshots of the files.
 
     Args:
         workspace: the files and which of them may change.
@@ -78,10 +78,10 @@ class Resolver:
         """Resolve the blocks in order.
 
         Args:
-            blocks: held blocks, then those of the reply.
+            blocks: pending blocks, then those of the reply.
 
         Returns:
-            One entry a block, in the same order. A held block whose SEARCH a new block repeats is left out.
+            One entry a block, in the same order. A pending block whose SEARCH a new block repeats is left out.
         """
         todo = list(blocks)
         while True:
@@ -89,7 +89,7 @@ class Resolver:
                 self._run(todo)
                 return self.resolved
             except _Superseded as superseded:
-                todo.remove(superseded.held)
+                todo.remove(superseded.pending)
                 self._reset()
 
     def _run(self, blocks: Sequence[Block]) -> None:
@@ -183,7 +183,7 @@ class Resolver:
                 if split.search == earlier.split.search:
                     if split.replace == earlier.split.replace:
                         return earlier
-                    if earlier.block.held and not block.held and split.search:
+                    if earlier.block.pending and not block.pending and split.search:
                         raise _Superseded(earlier.block)
         return None
 
@@ -295,7 +295,7 @@ class Resolver:
 
 def called(block: Block) -> str:
     """A block as feedback names it."""
-    return f"held block {block.index}" if block.held else f"block {block.index}"
+    return f"pending block {block.index}" if block.pending else f"block {block.index}"
 
 
 def _shown(many: Many) -> list[int]:

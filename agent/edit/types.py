@@ -35,10 +35,10 @@ class Block:
         index: which block of its reply, from 1.
         line: its first line in the reply, from 1.
         splits: its possible readings; more than one when a divider line stands in its text.
-        path: the file, once it is known (a held block always has it).
+        path: the file, once it is known (a pending block always has it).
         names: lines above it that may name the file, nearest first.
         fault: why it cannot be used whatever the files hold; empty for a sound block.
-        held: it was kept from a refused reply.
+        pending: it was kept from a refused reply.
         owed: how many blocks of that reply failed and are to be sent again.
     """
 
@@ -48,16 +48,16 @@ class Block:
     path: str = ""
     names: tuple[str, ...] = ()
     fault: str = ""
-    held: bool = False
+    pending: bool = False
     owed: int = 0
 
     def settled(self, path: str, split: Split) -> Block:
-        """The same block with its file and its reading fixed, ready to be held."""
+        """The same block with its file and its reading fixed, ready to be pending."""
         fixed = Split(split.search, split.replace)
-        return replace(self, path=path, splits=(fixed,), names=(), held=True)
+        return replace(self, path=path, splits=(fixed,), names=(), pending=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The block as plain JSON values; :meth:`from_json` is the inverse for a held block."""
+        """The block as plain JSON values; :meth:`from_json` is the inverse for a pending block."""
         split = self.splits[0]
         return {
             "index": self.index,
@@ -70,14 +70,14 @@ class Block:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Block:
-        """A held block from :meth:`to_json`.
+        """A pending block from :meth:`to_json`.
 
         Raises:
             KeyError: a field is missing.
         """
         split = Split(tuple(data["search"]), tuple(data["replace"]))
         path, owed = str(data["path"]), int(data.get("owed", 0))
-        return cls(int(data["index"]), int(data["line"]), (split,), path, held=True, owed=owed)
+        return cls(int(data["index"]), int(data["line"]), (split,), path, pending=True, owed=owed)
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ class Outcome:
 
     Args:
         applied: everything asked for stands in the files (in a dry run: would stand).
-        blocks: one result for each block seen, held ones first.
+        blocks: one result for each block seen, pending ones first.
         lint: errors that the edit would add, one line each.
         feedback: text for the model; empty when there is nothing to say.
         changed: paths written (in a dry run: that would be written).
-        held: the good blocks of a refused reply, or of a dry run, to be given to the next call.
+        pending: the good blocks of a refused reply, or of a dry run, to be given to the next call.
         notes: what was seen and not acted on, for example shell commands.
         failure: which budget a refusal counts against; empty when nothing was refused.
         tail: the unfinished end of a reply that was cut off inside a block.
@@ -138,7 +138,7 @@ class Outcome:
     lint: list[str]
     feedback: str
     changed: list[str]
-    held: list[Block]
+    pending: list[Block]
     notes: list[str] = field(default_factory=list)
     failure: Failure = ""
     tail: str = ""

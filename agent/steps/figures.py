@@ -55,9 +55,9 @@ def edit_plots(campaign: Campaign) -> None:
             problem=lambda parts: unknown_references(campaign, parts),
         ),
     )
-    held = state.plot_refusals[-1].held if state.plot_refusals else []
+    pending = state.plot_refusals[-1].pending if state.plot_refusals else []
     # An answer without edits is whole: the analysis may be all there is to say.
-    if turn.refusal and (turn.parts.has_edits or held or turn.refusal.kind == "shape"):
+    if turn.refusal and (turn.parts.has_edits or pending or turn.refusal.kind == "shape"):
         refuse(campaign, None, turn, turn.refusal)
         return
     if found := breaches(campaign.workspace.read(PLOT), plots=True):

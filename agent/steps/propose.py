@@ -62,7 +62,7 @@ def refuse(campaign: Campaign, this: Run | None, turn: Turn, refusal: Refusal) -
             call=turn.reply.call,
             fault=refusal.kind,
             feedback=refusal.feedback,
-            held=refusal.held,
+            held=refusal.pending,
             reply=turn.parts.edits[:REPLY_SHOWN],
             said=said,
         )

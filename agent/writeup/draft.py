@@ -72,7 +72,7 @@ class Writer:
         # What an earlier turn left in it; at the end the faults are named anyway.
         left = self._audited(section) if before and stage in ("refine", "whole") else ""
         audited = feedback = left
-        held = list[Block]()
+        pending = list[Block]()
         searches = SEARCHES if self.library and section.searches and stage in ("draft", "refine") else 0
         tries = 0
         while tries < TRIES:
@@ -90,13 +90,18 @@ class Writer:
             if stage == "draft" and self.paper.text(section) and _from_nothing(reply.text):
                 self.paper.put(section, "")
             outcome = apply_reply(
-                reply.text, self.paper.folder, (section.file,), lint=False, held=held, cut_off=reply.finish == "length"
+                reply.text,
+                self.paper.folder,
+                (section.file,),
+                lint=False,
+                pending=pending,
+                cut_off=reply.finish == "length",
             )
             if not outcome.applied:
                 feedback = "\n\n".join(filter(None, (REFUSED, outcome.feedback.strip(), audited)))
-                held = outcome.held
+                pending = outcome.pending
                 continue
-            held = []
+            pending = []
             audited = feedback = self._audited(section)
             if not audited:
                 self.say(f"{section.name}, {stage}: done")

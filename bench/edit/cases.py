@@ -4,7 +4,7 @@ A line that starts with ``@@`` opens a section; what follows, up to the next suc
 
 - ``@@ case NAME`` starts a case; ``@@ note`` is a remark.
 - ``@@ before PATH [crlf|cr|mixed|bom|utf16|latin1|cp1252|nonl]`` is a file as it is; ``nonl``: no final newline.
-- ``@@ reply [crlf|nonl]`` is the model's reply; a second one is its answer to the feedback, with the held blocks.
+- ``@@ reply [crlf|nonl]`` is the model's reply; a second one is its answer to the feedback, with the pending blocks.
 - ``@@ after PATH [flags]`` is the file that should come out; flags default to those of ``before``.
 - ``@@ expect CODE`` says that the reply is to be refused with that reason; ``already`` and ``no_change`` are statuses.
 - ``@@ options lint policy editable=GLOB``: ``lint`` turns the gate on; ``policy`` marks a case where another choice

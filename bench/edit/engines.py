@@ -23,22 +23,22 @@ def ours(case: Case) -> Answer:
     """Run our engine on a case, in a folder of its own.
 
     Args:
-        case: its replies are given one after another, with the blocks held from the one before.
+        case: its replies are given one after another, with the blocks pending from the one before.
     """
     with tempfile.TemporaryDirectory(prefix="bench-edit-", dir=memory_folder()) as name:
         root = Path(name)
         for path, content in case.before.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(content)
-        held: list[Block] = []
+        pending: list[Block] = []
         codes: frozenset[str] = frozenset()
         refused, seconds = False, 0.0
         for reply in case.replies:
             start = time.perf_counter()
-            outcome = apply_reply(reply, root, case.editable or ["**"], lint=case.lint, held=held)
+            outcome = apply_reply(reply, root, case.editable or ["**"], lint=case.lint, pending=pending)
             seconds += time.perf_counter() - start
-            # The loop keeps held blocks in its ledger, so they go through JSON here too.
-            held = [Block.from_json(json.loads(json.dumps(block.to_json()))) for block in outcome.held]
+            # The loop keeps pending blocks in its ledger, so they go through JSON here too.
+            pending = [Block.from_json(json.loads(json.dumps(block.to_json()))) for block in outcome.pending]
             refused = any(block.status == "rejected" for block in outcome.blocks)
             codes = frozenset(word for block in outcome.blocks for word in (block.code, block.status) if word)
         files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

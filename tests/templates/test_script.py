@@ -30,7 +30,7 @@ def train_a_little(experiment: ModuleType) -> dict[str, float]:
 def test_each_reply_does_its_part(tmp_path: Path) -> None:
     for name in ("experiment.py", "plot.py"):
         shutil.copy(TEMPLATE / name, tmp_path)
-    codes, outcomes, held = [code_key((tmp_path / "experiment.py").read_text())], [], []
+    codes, outcomes, pending = [code_key((tmp_path / "experiment.py").read_text())], [], []
     completed = False
     for reply in REPLIES:
         parts = parse_reply(reply)
@@ -39,8 +39,8 @@ def test_each_reply_does_its_part(tmp_path: Path) -> None:
             completed = True
             continue
         files = ["plot.py"] if completed else ["experiment.py"]
-        outcome = apply_reply(parts.edits, tmp_path, files, held=held)
-        held = outcome.held if not outcome.applied else []
+        outcome = apply_reply(parts.edits, tmp_path, files, pending=pending)
+        pending = outcome.pending if not outcome.applied else []
         if not outcome.applied:
             assert outcome.failure == "format"
             outcomes.append("refused")

@@ -238,7 +238,7 @@ def _take_over(
             text = "LINT: nothing was written, as the new text would have errors it has not now:\n" + "\n".join(told)
             return _refused(text, replies, lint=told)
     write_all(root, changes)
-    return Outcome(applied=True, blocks=[], lint=[], feedback="", changed=sorted(changes), held=[])
+    return Outcome(applied=True, blocks=[], lint=[], feedback="", changed=sorted(changes), pending=[])
 
 
 def _refused(feedback: str, replies: Sequence[Reply], *, lint: Sequence[str] = ()) -> Outcome:
@@ -249,7 +249,7 @@ def _refused(feedback: str, replies: Sequence[Reply], *, lint: Sequence[str] = (
         lint=list(lint),
         feedback=feedback[:_FEEDBACK_LONGEST],
         changed=[],
-        held=[],
+        pending=[],
         failure="lint" if lint else "length" if cut_off else "format",
     )
 

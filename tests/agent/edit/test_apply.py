@@ -1,4 +1,4 @@
-"""Whole replies: held blocks, budgets of feedback, continuation, and what the outcome says."""
+"""Whole replies: pending blocks, budgets of feedback, continuation, and what the outcome says."""
 
 import json
 from pathlib import Path
@@ -22,15 +22,16 @@ def root(tmp_path: Path) -> Path:
 
 
 def through_json(outcome: Outcome) -> list[Block]:
-    return [Block.from_json(data) for data in json.loads(json.dumps([block.to_json() for block in outcome.held]))]
+    return [Block.from_json(data) for data in json.loads(json.dumps([block.to_json() for block in outcome.pending]))]
 
 
 def test_good_blocks_wait_for_the_failed_ones(root: Path) -> None:
     first = apply_reply(block("x = 1", "x = 10") + block("q = 9", "q = 90"), root, ["a.py"])
-    assert [(result.status, result.code) for result in first.blocks] == [("rejected", "HELD"), ("rejected", "MISSING")]
+    codes = [(result.status, result.code) for result in first.blocks]
+    assert codes == [("rejected", "PENDING"), ("rejected", "MISSING")]
     assert (root / "a.py").read_text() == "x = 1\ny = 2\nz = 3\n"
-    assert "Held, need not be sent again: block 1 (a.py: x = 1)" in first.feedback
-    second = apply_reply(block("y = 2", "y = 20"), root, ["a.py"], held=through_json(first))
+    assert "Pending, need not be sent again: block 1 (a.py: x = 1)" in first.feedback
+    second = apply_reply(block("y = 2", "y = 20"), root, ["a.py"], pending=through_json(first))
     assert second.applied
     assert (root / "a.py").read_text() == "x = 10\ny = 20\nz = 3\n"
     assert second.changed == ["a.py"]
@@ -39,19 +40,20 @@ def test_good_blocks_wait_for_the_failed_ones(root: Path) -> None:
 def test_held_blocks_are_placed_again_in_a_file_that_changed(root: Path) -> None:
     first = apply_reply(block("x = 1", "x = 10") + block("q = 9", "q = 90"), root, ["a.py"])
     (root / "a.py").write_text("x = 5\ny = 2\n", encoding="utf-8")
-    second = apply_reply(block("y = 2", "y = 20"), root, ["a.py"], held=through_json(first))
-    assert [(result.status, result.code) for result in second.blocks] == [("rejected", "MISSING"), ("rejected", "HELD")]
-    assert "Held block 1, a.py: nothing was written. MISSING" in second.feedback
-    assert [held.splits[0].search for held in second.held] == [("y = 2",)]
+    second = apply_reply(block("y = 2", "y = 20"), root, ["a.py"], pending=through_json(first))
+    codes = [(result.status, result.code) for result in second.blocks]
+    assert codes == [("rejected", "MISSING"), ("rejected", "PENDING")]
+    assert "Pending block 1, a.py: nothing was written. MISSING" in second.feedback
+    assert [pending.splits[0].search for pending in second.pending] == [("y = 2",)]
 
 
 def test_a_block_that_builds_on_a_failed_one_is_not_held(root: Path) -> None:
     (root / "a.py").write_bytes("# café\nx = 1\ny = 2\n".encode("latin-1"))
     text = block("x = 1", "x = 'λ'\nnew = 0") + block("new = 0", "new = 5") + block("y = 2", "y = 20")
     outcome = apply_reply(text, root, ["a.py"])
-    assert [result.code for result in outcome.blocks] == ["ENCODING", "MISSING", "HELD"]
+    assert [result.code for result in outcome.blocks] == ["ENCODING", "MISSING", "PENDING"]
     assert "it builds on a block that failed" in outcome.feedback
-    assert [held.index for held in outcome.held] == [3]
+    assert [pending.index for pending in outcome.pending] == [3]
 
 
 def test_overlapping_blocks_are_both_asked_for(root: Path) -> None:
@@ -65,16 +67,16 @@ def test_a_block_sent_twice_is_not_called_done_in_a_refused_reply(root: Path) ->
     text = block("x = 1", "x = 10") * 2 + block("q", "r")
     outcome = apply_reply(text, root, ["a.py"])
     assert [(result.status, result.code) for result in outcome.blocks] == [
-        ("rejected", "HELD"),
-        ("rejected", "HELD"),
+        ("rejected", "PENDING"),
+        ("rejected", "PENDING"),
         ("rejected", "MISSING"),
     ]
-    assert len(outcome.held) == 1
+    assert len(outcome.pending) == 1
 
 
 def test_a_failed_block_left_out_is_remarked_on(root: Path) -> None:
     first = apply_reply(block("x = 1", "x = 10") + block("q", "r") + block("s", "t"), root, ["a.py"])
-    second = apply_reply(block("y = 2", "y = 20"), root, ["a.py"], held=first.held)
+    second = apply_reply(block("y = 2", "y = 20"), root, ["a.py"], pending=first.pending)
     assert second.applied
     assert second.notes == ["1 failed block(s) of the reply before were not sent again: dropped."]
 
@@ -84,7 +86,7 @@ def test_a_dry_run_holds_everything_for_later(root: Path) -> None:
     assert first.applied
     assert first.changed == ["a.py"]
     assert (root / "a.py").read_text().startswith("x = 1\n")
-    second = apply_reply("No block now.", root, ["a.py"], held=through_json(first))
+    second = apply_reply("No block now.", root, ["a.py"], pending=through_json(first))
     assert second.applied
     assert (root / "a.py").read_text().startswith("x = 10\n")
 
@@ -92,7 +94,7 @@ def test_a_dry_run_holds_everything_for_later(root: Path) -> None:
 def test_a_reply_at_the_token_limit_is_held_even_when_its_blocks_are_whole(root: Path) -> None:
     first = apply_reply(block("x = 1", "x = 10"), root, ["a.py"], cut_off=True)
     assert (first.applied, first.failure, first.cut_off) == (False, "length", True)
-    second = apply_reply("That was all.", root, ["a.py"], held=through_json(first))
+    second = apply_reply("That was all.", root, ["a.py"], pending=through_json(first))
     assert second.applied
     assert (root / "a.py").read_text().startswith("x = 10\n")
 
@@ -101,7 +103,7 @@ def test_a_cut_reply_keeps_its_closed_blocks_and_is_continued(root: Path) -> Non
     text = block("x = 1", "x = 10") + block("y = 2", "y = 20")
     cut = text[: text.rindex("20") + 1]
     first = apply_reply(cut, root, ["a.py"])
-    assert (first.failure, [result.code for result in first.blocks]) == ("length", ["HELD", "CUT OFF"])
+    assert (first.failure, [result.code for result in first.blocks]) == ("length", ["PENDING", "CUT OFF"])
     assert first.tail == "a.py\n<<<<<<< SEARCH\ny = 2\n=======\ny = 2"
     assert "unfinished" in continuation_prompt(cut)
     joined = join_reply(cut, block("y = 2", "y = 20"))
@@ -128,7 +130,7 @@ def test_no_change_and_no_block_count_as_failed_turns(root: Path) -> None:
 def test_lint_has_a_budget_of_its_own_and_names_the_block(root: Path) -> None:
     outcome = apply_reply(block("x = 1", "x = 10") + block("z = 3", "z = nowhere"), root, ["a.py"])
     assert outcome.failure == "lint"
-    assert [result.code for result in outcome.blocks] == ["HELD", "LINT"]
+    assert [result.code for result in outcome.blocks] == ["PENDING", "LINT"]
     assert outcome.lint == ["a.py:3:5: F821 undefined name 'nowhere' | z = nowhere"]
     assert "undefined name 'nowhere'" in outcome.feedback
 

@@ -110,14 +110,14 @@ REPLY = st.lists(BLOCK, max_size=5) | st.lists(MARKS, max_size=30)
 @given(REPLY, REPLY)
 def test_a_reply_is_applied_whole_or_not_at_all(words: list[str], again: list[str]) -> None:
     before = {"f.txt": b"one\ntwo\nthree\n", "g.txt": b"three\n\ntwo\none"}
-    held: list[Block] = []
+    pending: list[Block] = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for path, content in before.items():
             (root / path).write_bytes(content)
         for reply in ("\n".join(words), "\n".join(again)):
-            outcome = apply_reply(reply, root, ["*"], held=held)
-            held = [Block.from_json(block.to_json()) for block in outcome.held]
+            outcome = apply_reply(reply, root, ["*"], pending=pending)
+            pending = [Block.from_json(block.to_json()) for block in outcome.pending]
             after = {path.name: path.read_bytes() for path in root.iterdir()}
             counts = [block.status for block in outcome.blocks]
             assert all(block.reason for block in outcome.blocks if block.status == "rejected")
@@ -129,7 +129,7 @@ def test_a_reply_is_applied_whole_or_not_at_all(words: list[str], again: list[st
                 assert outcome.feedback
             else:
                 assert outcome.changed == sorted(path for path in after if after[path] != before.get(path))
-                assert not held
+                assert not pending
             before = after
 
 
