@@ -15,7 +15,7 @@ from agent.results.read import Group, RunResult, Value, shown
 if TYPE_CHECKING:
     from agent.campaign.record import Record
     from agent.campaign.state import Run
-    from agent.dialogue.reply import Prediction
+    from agent.results.predictions import Prediction
 
 # As a source, how far one new run of the first baseline may lie from its mean: `{noise:core.explained_variance}`.
 NOISE = "noise"

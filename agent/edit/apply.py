@@ -33,8 +33,8 @@ def apply_reply(
 ) -> Outcome:
     """Apply the SEARCH/REPLACE blocks of a reply, together with blocks pending from a refused one, or change nothing.
 
-    Every file is read once; all blocks are placed in these snapshots, or in what the earlier blocks make of them. Pending
-    blocks are placed again, so a file that changed meanwhile is noticed.
+    Every file is read once; all blocks are placed in these snapshots, or in what the earlier blocks make of them.
+    Pending blocks are placed again, so a file that changed meanwhile is noticed.
 
     Args:
         reply: the model's text.

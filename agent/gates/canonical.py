@@ -8,9 +8,10 @@ certain (names looked up at run time, decorators, class bodies, what may have an
 import ast
 import builtins
 import json
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from agent.base.files import sha256
 from agent.base.syntax import parse
@@ -31,7 +32,11 @@ _ENDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, ast.Lambda, ast.ClassDef)
 _BLOCKS = ("body", "orelse", "finalbody")
-_ARITHMETIC = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b}
+_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+}
 _WORD = re.compile(r"\w+")
 _ROUNDS = 20
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
@@ -19,21 +20,21 @@ TINY = ROOT / "tests" / "profiles" / "tiny.toml"
 IDEA = "hierarchical_orthogonal_sae"
 
 
-def launch(*arguments, cwd=None, **kwargs):
+def launch(*arguments: object, cwd: Path | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agent.launch", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=600, check=False, **kwargs)
 
 
-def strip_times(notes):
+def strip_times(notes: str) -> str:
     """Notes without what differs between two campaigns that went the same way: seconds, and hashes of commits."""
     return re.sub(r"(training|scoring|after) \d+ s|git diff [0-9a-f]+ [0-9a-f]+", "", notes)
 
 
-def opened(folder):
+def opened(folder: Path) -> Campaign:
     return Campaign(Workspace(folder), Screen("quiet"), folder, make_executor("local"))
 
 
-def cut_after(done, folder, kind, **settings):
+def cut_after(done: Path, folder: Path, kind: str, **settings: Any) -> Campaign:
     """The campaign as it stood after its first event of a kind, with other settings."""
     shutil.copytree(done, folder)
     events = Ledger(folder / "ledger.jsonl").events
@@ -48,7 +49,7 @@ def cut_after(done, folder, kind, **settings):
     return opened(folder)
 
 
-def mounted(*arguments):
+def mounted(*arguments: object) -> bool:
     """Tell whether a mount worked: it needs root, and not every container lets it."""
     if os.geteuid() or not shutil.which("mount"):
         return False

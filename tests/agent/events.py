@@ -52,6 +52,6 @@ FIELDS: dict[type[Event], dict[str, Any]] = {
 }  # fmt: skip
 
 
-def an(event, **changed):
+def an(event: type[Event], **changed: Any) -> Event:
     """An event of a class, with other values for some fields."""
     return event(**{**FIELDS[event], **changed})

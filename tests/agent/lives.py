@@ -136,11 +136,11 @@ def _live(life: Life) -> Death:
         time.sleep(0.005)
         ended, status = os.waitpid(child, os.WNOHANG)
     seconds = time.monotonic() - began
-    said = [os.pread(handle, os.fstat(handle).st_size, 0).decode() for handle in (out, err)]
+    told, wrong = (os.pread(handle, os.fstat(handle).st_size, 0).decode() for handle in (out, err))
     for handle in (out, err):
         os.close(handle)
     code = os.waitstatus_to_exitcode(status)
-    return Death(code, *said, int.from_bytes(moments[:8], "little"), seconds, _left_behind())
+    return Death(code, told, wrong, int.from_bytes(moments[:8], "little"), seconds, _left_behind())
 
 
 def _left_behind() -> list[str]:
@@ -194,7 +194,7 @@ def _become(life: Life, moments: mmap.mmap) -> NoReturn:
 
     sync = os.fsync
 
-    def fsync(handle: int) -> None:
+    def fsync(handle: Any) -> None:
         meet("sync", str(handle))
         sync(handle)
 
