@@ -194,9 +194,9 @@ def _become(life: Life, moments: mmap.mmap) -> NoReturn:
 
     sync = os.fsync
 
-    def fsync(handle: Any) -> None:
-        meet("sync", str(handle))
-        sync(handle)
+    def fsync(fd: Any) -> None:
+        meet("sync", str(fd))
+        sync(fd)
 
     os.fsync = fsync
     sys.addaudithook(hook)

@@ -16,7 +16,12 @@ WORK = {
     "authorships": [{"author": {"display_name": "Ana Müller"}}, {"author": {"display_name": "Bo Li"}}],
     "primary_location": {"source": {"display_name": "Journal of Tests"}},
 }
-WITHOUT_YEAR: dict[str, object] = {"id": "https://openalex.org/W2", "display_name": "No year", "authorships": [], "publication_year": None}
+WITHOUT_YEAR: dict[str, object] = {
+    "id": "https://openalex.org/W2",
+    "display_name": "No year",
+    "authorships": [],
+    "publication_year": None,
+}
 
 
 @dataclass
