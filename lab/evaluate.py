@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import cache
 from lab.errors import LabError
-from lab.evals import JUDGED, NAMES, choose, load
+from lab.evals import TABLE, choose, load
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def evaluate_foreign(
 
 
 def _plans(ctx: "Context", evals: Iterable[str] | None) -> "list[_Plan]":
-    from lab.evals.base import read_settings
+    from lab.evals.base import needs_judge, read_settings
 
     plans = []
     wanted = evals if evals is not None else ctx.profile.default_evals
@@ -128,7 +128,7 @@ def _plans(ctx: "Context", evals: Iterable[str] | None) -> "list[_Plan]":
         module = load(name)
         settings = read_settings(module, name, ctx.profile.evals.get(name, {}))
         key = ctx.key(name, module, settings)
-        if name in JUDGED and ctx.judge is not None:
+        if needs_judge(module) and ctx.judge is not None:
             key["judge"] = ctx.judge.name
         plans.append((name, module, settings, key))
     return plans
@@ -163,17 +163,19 @@ def _answerable(evals: Iterable[str], judge: "Judge | None", announce: Callable[
     Raises:
         LabError: an evaluation is asked for by name that needs a judge, and there is none.
     """
+    from lab.evals.base import needs_judge
+
     names = list(evals)
     if judge is not None:
         return names
-    for name in JUDGED:
+    asking = [name for name in choose(names) if needs_judge(load(name))]
+    for name in asking:
         if name in names:
-            raise LabError(f"{name} asks a language model: name one by --{name}-model openai:NAME or anthropic:NAME")
-    if "all" not in names:
+            raise LabError(f"{name} asks a language model: name one by --autointerp-model openai:NAME or anthropic:NAME")
+    if not asking:
         return names
-    announce(f"left out of all: {', '.join(JUDGED)}, which asks a language model (--autointerp-model names one)")
-    plain = [name for name in NAMES if name not in JUDGED]
-    return [each for name in names for each in (plain if name == "all" else [name])]
+    announce(f"left out of all: {', '.join(asking)}, which asks a language model (--autointerp-model names one)")
+    return [each for each in choose(names) if each not in asking]
 
 
 def _entry(
@@ -254,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="RUN_DIR", help="with --sae: the folder for it and its results")
     parser.add_argument("--input-scale", type=float, help="with --sae: the factor its activations were scaled by")
-    parser.add_argument("--evals", help=f"of {', '.join(NAMES)}, separated by commas, or all")
+    parser.add_argument("--evals", help=f"of {', '.join(TABLE)}, separated by commas, or all")
     parser.add_argument("--profile", help="a profile's name or file (default: the one the SAE was trained with)")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda where there is one)")
     parser.add_argument("--autointerp-model", help="who autointerp asks: openai:NAME, openai:NAME@URL, anthropic:NAME")

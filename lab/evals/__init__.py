@@ -1,8 +1,4 @@
-"""Evaluations of an SAE, one module each: those that `NAMES` lists.
-
-A module here is an evaluation when its name is in `NAMES`. What it offers is `lab.evals.base.Evaluation`; adding one is
-adding a file and a name.
-"""
+"""Evaluations of an SAE, a module each: those that `TABLE` lists."""
 
 from __future__ import annotations
 
@@ -15,12 +11,22 @@ from lab.errors import LabError
 if TYPE_CHECKING:
     from lab.evals.base import Evaluation, Metric
 
-NAMES = (
-    *("core", "absorption", "sparse_probing", "scr", "tpp"),
-    *("unlearning", "autointerp", "ravel", "meta_structure", "mdl"),
-)
-JUDGED = ("autointerp",)
-"""Those that ask a language model, which the caller names; they are no part of "all" without one."""
+TABLE: dict[str, str] = {
+    "core": "lab.evals.core",
+    "absorption": "lab.evals.absorption",
+    "sparse_probing": "lab.evals.sparse_probing",
+    "scr": "lab.evals.scr",
+    "tpp": "lab.evals.tpp",
+    "unlearning": "lab.evals.unlearning",
+    "autointerp": "lab.evals.autointerp",
+    "ravel": "lab.evals.ravel",
+    "meta_structure": "lab.evals.meta_structure",
+    "mdl": "lab.evals.mdl",
+}
+"""Each evaluation's name and the module that is one (`lab.evals.base.Evaluation`), imported when it is asked for.
+
+To add one is to add a file and a line. No score of another depends on this table.
+"""
 
 
 def choose(names: Iterable[str]) -> list[str]:
@@ -31,19 +37,19 @@ def choose(names: Iterable[str]) -> list[str]:
     """
     chosen: list[str] = []
     for name in names:
-        if name != "all" and name not in NAMES:
-            raise LabError(f"unknown evaluation {name!r}: choose from {', '.join(NAMES)}, or all")
-        chosen += [each for each in (NAMES if name == "all" else (name,)) if each not in chosen]
+        if name != "all" and name not in TABLE:
+            raise LabError(f"unknown evaluation {name!r}: choose from {', '.join(TABLE)}, or all")
+        chosen += [each for each in (TABLE if name == "all" else (name,)) if each not in chosen]
     if not chosen:
-        raise LabError(f"no evaluation was named: choose from {', '.join(NAMES)}, or all")
+        raise LabError(f"no evaluation was named: choose from {', '.join(TABLE)}, or all")
     return chosen
 
 
 def load(name: str) -> Evaluation:
     """The module of one evaluation; imported here, so that naming evaluations stays quick."""
-    return cast("Evaluation", importlib.import_module(f"lab.evals.{choose([name])[0]}"))
+    return cast("Evaluation", importlib.import_module(TABLE[choose([name])[0]]))
 
 
 def metrics() -> dict[str, Metric]:
     """The metrics of all evaluations, by the evaluation's name and their own: "core.l0"."""
-    return {f"{name}.{metric}": described for name in NAMES for metric, described in load(name).METRICS.items()}
+    return {f"{name}.{metric}": described for name in TABLE for metric, described in load(name).METRICS.items()}

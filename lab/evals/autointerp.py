@@ -54,6 +54,7 @@ _NAMES = (
     *("automated interpretability", "interpretability score"),
 )
 
+NEEDS_JUDGE = True
 METRICS: dict[str, Metric] = {
     "autointerp_score": Metric("higher", "", _PAPER, headline=True, names=_NAMES),
     "autointerp_std_dev": Metric(None, "", _PAPER),

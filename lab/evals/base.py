@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 
-from lab import cache
+from lab import cache, evals
 from lab.devices import choose_device
 from lab.errors import LabError
 from lab.progress import Progress
@@ -32,7 +32,11 @@ Build = Callable[[Path], None]
 Better = Literal["higher", "lower"] | None
 T = TypeVar("T")
 
-_NOT_IN_SCORES = {"lab.cache", "lab.devices", "lab.errors", "lab.hub", "lab.progress", "lab.settings"}
+# Those that only store or show, and the tables: another line there changes no score.
+_NOT_IN_SCORES = {
+    *("lab.cache", "lab.devices", "lab.errors", "lab.hub", "lab.progress", "lab.settings"),
+    *("lab.architectures", "lab.evals"),
+}
 _LIBRARIES = ("torch", "transformers", "scikit-learn")
 _KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does not fit is made again when asked for
 
@@ -79,7 +83,7 @@ class Setup(Protocol):
 
 
 class Evaluation(Protocol):
-    """The shape of a module in `lab.evals`."""
+    """The shape of a module that is an evaluation. One that asks a language model also has ``NEEDS_JUDGE = True``."""
 
     METRICS: Mapping[str, Metric]
     Settings: type
@@ -185,7 +189,7 @@ class Context:
         return {
             # first, because it also finds a device that is not there
             "subject": self.subject_fingerprint,
-            "evaluator": source_hash(f"lab.evals.{name}"),
+            "evaluator": source_hash(evals.TABLE[name]),
             "settings": cache.fingerprint(settings),
             "data": evaluation.data(self, settings),
             "device": self.device.type,
@@ -242,18 +246,24 @@ def _bytes(value: object) -> int:
     return sum(part.numel() * part.element_size() for part in vars(value).values() if isinstance(part, torch.Tensor))
 
 
-@lru_cache
-def source_hash(module: str) -> str:
-    """A hash of a module's source, of every `lab` module it imports in turn, and of the numeric libraries' versions.
+def needs_judge(evaluation: Evaluation) -> bool:
+    """Whether an evaluation asks a language model, which its caller names: it is no part of "all" without one."""
+    return bool(getattr(evaluation, "NEEDS_JUDGE", False))
 
-    A score made by other code is thereby never taken for one of this code. Modules that only store or show are left
-    out. Nothing is imported.
+
+@lru_cache
+def source_hash(*modules: str) -> str:
+    """A hash of modules' sources, of all that they import in turn, and of the numeric libraries' versions.
+
+    A score made by other code is thereby never taken for one of this code. Of what is imported the modules of `lab`
+    count, and those of a module's own package where that is another; those that only store or show are left out.
 
     Args:
-        module: a dotted name under `lab`.
+        modules: dotted names.
     """
+    packages = {"lab", *(module.partition(".")[0] for module in modules)}
     sources: dict[str, str] = {}
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name in sources or name in _NOT_IN_SCORES:
@@ -262,22 +272,26 @@ def source_hash(module: str) -> str:
         if path is None:
             continue
         sources[name] = path.read_text(encoding="utf-8")
-        waiting.extend(_lab_imports(sources[name]))
+        waiting += [found for found in _imports(sources[name]) if found.partition(".")[0] in packages]
     versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
     return cache.fingerprint({"sources": sources, "versions": versions})
 
 
 def _source_file(name: str) -> Path | None:
-    """Where a `lab` module's source is, None when there is no such module."""
-    path = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    """The file of a module's source, None when there is no such module. It is not imported, nor is one above it."""
+    top, *below = name.split(".")
+    found = importlib.util.find_spec(top)
+    if found is None:
+        return None
+    if not below:
+        return Path(found.origin) if found.origin else None
+    paths = [Path(folder, *below) for folder in found.submodule_search_locations or ()]
+    files = (file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
-def _lab_imports(source: str) -> list[str]:
-    """Dotted names under `lab` that a source imports, at its top or inside functions."""
+def _imports(source: str) -> list[str]:
+    """Dotted names that a source imports, at its top or inside functions; some are of things in a module."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -285,4 +299,4 @@ def _lab_imports(source: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in names if name.startswith("lab.")]
+    return names

@@ -52,9 +52,10 @@ class Stub:
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
-    """Both evaluations replaced by one that counts its calls, in a context that loads nothing."""
-    made = Stub()
-    monkeypatch.setattr(evaluate, "load", lambda name: made)
+    """All evaluations replaced by one that counts its calls, in a context that loads nothing; one needs a judge."""
+    made, asking = Stub(), Stub()
+    monkeypatch.setattr(asking, "NEEDS_JUDGE", True, raising=False)
+    monkeypatch.setattr(evaluate, "load", lambda name: asking if name == "autointerp" else made)
     monkeypatch.setattr(Context, "subject_fingerprint", "subject")
     monkeypatch.setattr(Context, "dtype", "float32")
     return made
@@ -89,7 +90,7 @@ def test_set_up_is_made_once_for_all_runs(stub: Stub, profile: Profile, save_sae
     for folder in folders:
         save_sae(folder, "identity", 16)
     found = evaluate.evaluate(folders, profile, ["all"], "cpu")
-    names = [name for name in evals.NAMES if name not in evals.JUDGED]
+    names = [name for name in evals.TABLE if name != "autointerp"]
     assert [list(each["entries"]) for each in found] == [names] * 3
     assert (stub.prepared, len(stub.calls)) == (len(names), 3 * len(names))
 

@@ -13,7 +13,7 @@ from lab.evals import base
 from lab.evals.base import Context, Evaluation, read_settings, source_hash
 
 
-@pytest.mark.parametrize("name", evals.NAMES)
+@pytest.mark.parametrize("name", evals.TABLE)
 def test_every_evaluation_has_the_shape(name: str) -> None:
     module = evals.load(name)
     assert dataclasses.is_dataclass(module.Settings)
@@ -24,7 +24,7 @@ def test_every_evaluation_has_the_shape(name: str) -> None:
 
 
 def test_choosing() -> None:
-    assert evals.choose(["all"]) == list(evals.NAMES)
+    assert evals.choose(["all"]) == list(evals.TABLE)
     assert evals.choose(["absorption", "core", "absorption"]) == ["absorption", "core"]
     with pytest.raises(LabError, match="unknown evaluation 'cor': choose from core, absorption"):
         evals.choose(["cor"])
