@@ -299,8 +299,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         default="auto",
-        help="anthropic:NAME, openai:NAME, openai:NAME@BASE_URL, replay:PATH, script (the idea's own script), or auto "
-        "(default): Anthropic if its key is set, else OpenAI if its key is set, else the script",
+        help="PROVIDER:NAME, for example anthropic:NAME, openai:NAME or openai:NAME@BASE_URL; replay:PATH; script (the "
+        "idea's own); or auto (default): the first provider whose key is set, else the script",
     )
     parser.add_argument(
         "--profile", default="smollm2", help="a bundled profile or the path of a .toml (default: smollm2)"

@@ -15,7 +15,6 @@ GRACE = 15.0
 POLL = 0.2
 # The code of a campaign that a fault of this program ended; Python has told of it.
 UNEXPECTED = 1
-_CLIENTS = {"openai", "anthropic"}
 
 
 def places(campaigns: Sequence[tuple[Executor, int]]) -> int | None:
@@ -93,6 +92,9 @@ def _wait(ended: Sequence[threading.Event], seconds: float) -> None:
 
 def _import_all(campaigns: Sequence[Campaign]) -> None:
     """Import what is else imported when it is needed: some libraries do not stand that in two threads at a time."""
+    from agent.models import TABLE, load
+
     providers = {campaign.settings.model.partition(":")[0] for campaign in campaigns}
-    for module in ("agent.loop", "pygments.formatters", "pygments.lexers.python", *_CLIENTS & providers):
+    clients = [load(name).library for name in TABLE if name in providers]
+    for module in ("agent.loop", "pygments.formatters", "pygments.lexers.python", *clients):
         importlib.import_module(module)

@@ -1,27 +1,24 @@
-"""Who answers: Anthropic, OpenAI and compatible servers, or a recorded campaign."""
+"""Models that answer: those of the providers that `TABLE` lists, compatible servers, or a recorded campaign."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from agent.base.errors import AgentError
 from agent.base.keys import child_environment, environment, remember_keys, scrub
-from agent.models.anthropic import OWN_URL as ANTHROPIC_URL
-from agent.models.anthropic import AnthropicModel
 from agent.models.base import BudgetExceeded, CallFailed, ContextTooLong, Model, Reply, Request
 from agent.models.budget import Budget, BudgetLimits
-from agent.models.openai import COMPATIBLE_KEY_NAME, OpenAIModel, is_own, shown_url
-from agent.models.openai import OWN_URL as OPENAI_URL
+from agent.models.provider import Provider, shown_url
 from agent.models.recorded import Recorded
 from agent.models.replay import ReplayModel, replies_used
 from agent.models.retry import ModelSettings
 from agent.models.transcript import Spent, Transcript
 
 __all__ = [
-    "DEFAULT_NAMES",
+    "TABLE",
     "Budget",
     "BudgetExceeded",
     "BudgetLimits",
@@ -39,13 +36,22 @@ __all__ = [
     "child_environment",
     "choose",
     "environment",
+    "load",
     "make_model",
     "scrub",
 ]
 
-DEFAULT_NAMES = {"anthropic": "claude-sonnet-5-5", "openai": "gpt-6.1-sol"}
-KEY_NAMES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
-_FORMS = "anthropic:NAME, openai:NAME, openai:NAME@BASE_URL, replay:PATH or auto"
+TABLE: dict[str, str] = {
+    "anthropic": "agent.models.anthropic",
+    "openai": "agent.models.openai",
+}
+"""Each provider's name and the module whose PROVIDER it is; `auto` takes the first whose key is set."""
+
+
+def load(name: str) -> Provider:
+    """A provider of models; its library is not imported yet."""
+    found: Provider = importlib.import_module(TABLE[name]).PROVIDER
+    return found
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Choice:
     """The model that `--model` came to.
 
     Attributes:
-        provider: "anthropic", "openai" or "replay".
+        provider: a key of TABLE, or "replay".
         name: the model's name, or the path of the file to replay.
         base_url: a compatible server's address; empty for the provider's own.
         said: one line for the screen: who answers, and why.
@@ -83,39 +89,47 @@ def choose(spec: str, *, script: Path | None = None, environ: Mapping[str, str] 
     provider, _, rest = spec.partition(":")
     if provider == "replay" and rest:
         return Choice("replay", rest, "", f"the replies of {rest} answer; no model is called")
-    if provider not in DEFAULT_NAMES:
-        raise AgentError(f"--model {scrub(spec)!r} is unknown: give {_FORMS}")
-    name, _, base_url = rest.partition("@") if provider == "openai" else (rest, "", "")
-    name = name or DEFAULT_NAMES[provider]
+    if provider not in TABLE:
+        raise AgentError(f"--model {scrub(spec)!r} is unknown: give {', '.join(_forms())} or auto")
+    about = load(provider)
+    name, _, base_url = rest.partition("@") if about.other_key_name else (rest, "", "")
+    name = name or about.default_name
     if base_url and not base_url.startswith(("http://", "https://")):
         raise AgentError(f"--model {scrub(spec)!r}: the address after @ should start with http:// or https://")
     if base_url and shown_url(base_url) != base_url:
         # The address is shown and written down, so it may hold nothing secret.
         raise AgentError(
             f"the address in --model should be plain, like {shown_url(base_url)}: no user, password or query; "
-            f"a key goes into {COMPATIBLE_KEY_NAME}"
+            f"a key goes into {about.other_key_name}"
         )
     if scrub(spec) != spec:
         raise AgentError(f"--model {scrub(spec)!r}: a command line is no place for a key; put it into the environment")
-    if is_own(base_url) and not environ.get(KEY_NAMES[provider]):
-        raise AgentError(f"--model {provider}:{name} needs a key: set {KEY_NAMES[provider]} or put it into .env")
+    if about.is_own(base_url) and not environ.get(about.key_name):
+        raise AgentError(f"--model {provider}:{name} needs a key: set {about.key_name} or put it into .env")
     where = f" at {shown_url(base_url)}" if base_url else ""
     return Choice(provider, name, base_url, f"{provider}:{name}{where} answers")
 
 
 def _choose_automatically(script: Path | None, environ: Mapping[str, str]) -> Choice:
-    for provider, key in KEY_NAMES.items():
-        if environ.get(key):
-            name = DEFAULT_NAMES[provider]
-            return Choice(provider, name, "", f"{provider}:{name} answers, as {key} is set")
+    known = {name: load(name) for name in TABLE}
+    for provider, about in known.items():
+        if environ.get(about.key_name):
+            said = f"{provider}:{about.default_name} answers, as {about.key_name} is set"
+            return Choice(provider, about.default_name, "", said)
+    keys = [about.key_name for about in known.values()]
     if script is None:
+        forms = _forms()
         raise AgentError(
-            f"no model to ask: set {' or '.join(KEY_NAMES.values())}, or give --model {_FORMS.replace(' or auto', '')}"
+            f"no model to ask: set {' or '.join(keys)}, or give --model {', '.join(forms[:-1])} or {forms[-1]}"
         )
-    said = (
-        f"no key is set ({', '.join(KEY_NAMES.values())}), so no model is asked: the scripted campaign {script} answers"
-    )
+    said = f"no key is set ({', '.join(keys)}), so no model is asked: the scripted campaign {script} answers"
     return Choice("replay", str(script), "", said)
+
+
+def _forms() -> list[str]:
+    """The forms that `--model` may have, beside `auto`."""
+    with_address = [f"{name}:NAME@BASE_URL" for name in TABLE if load(name).other_key_name]
+    return [*(f"{name}:NAME" for name in TABLE), *with_address, "replay:PATH"]
 
 
 def make_model(
@@ -160,7 +174,8 @@ def make_model(
         model: Model = ReplayModel(Path(choice.name), used=used)
         price_known = True
     else:
-        client = _client(choice, environ, settings or ModelSettings.from_environment(environ))
+        patience = settings or ModelSettings.from_environment(environ)
+        client = load(choice.provider).make(choice.name, choice.base_url, environ, patience)
         model, price_known = client, client.price_known
     limits = budget.limits if budget is not None else limits or BudgetLimits()
     limits.check_price(model.name, known=price_known)
@@ -169,36 +184,3 @@ def make_model(
     in_order = choice.provider == "replay"
     budget = budget or Budget(limits, [record])
     return Recorded(model, record, budget=budget, start=start, in_order=in_order, check=check)
-
-
-def _client(choice: Choice, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel | OpenAIModel:
-    if choice.provider == "anthropic":
-        key, base_url = _key(environ, KEY_NAMES["anthropic"]), environ.get("ANTHROPIC_BASE_URL", "")
-        proxy = _proxy(environ, base_url or ANTHROPIC_URL)
-        return AnthropicModel(choice.name, api_key=key, base_url=base_url, proxy=proxy, settings=settings)
-    # OPENAI_BASE_URL is OpenAI's own variable: who sets it means it to go with OPENAI_API_KEY.
-    own = is_own(choice.base_url)
-    key_name = KEY_NAMES["openai"] if own else COMPATIBLE_KEY_NAME
-    base_url = choice.base_url or environ.get("OPENAI_BASE_URL", "")
-    key = _key(environ, key_name)
-    proxy = _proxy(environ, base_url or OPENAI_URL)
-    return OpenAIModel(choice.name, api_key=key, base_url=base_url, key_name=key_name, proxy=proxy, settings=settings)
-
-
-def _proxy(environ: Mapping[str, str], url: str) -> str:
-    """The proxy with a password on the way to an address, if any: clients find only others, see `withhold`."""
-    proxies = {name[:-6].lower(): value for name, value in environ.items() if name.lower().endswith("_proxy")}
-    parts = urlsplit(url)
-    proxy = proxies.get(parts.scheme) or proxies.get("all", "")
-    if scrub(proxy) == proxy:
-        return ""
-    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed forgot it
-
-    return "" if proxy_bypass_environment(parts.netloc, proxies) else proxy
-
-
-def _key(environ: Mapping[str, str], name: str) -> str:
-    key = environ.get(name, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise AgentError(f"{name} holds characters that no key has: set it again")
-    return key

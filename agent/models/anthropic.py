@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.models.base import CallFailed, Finish, Reply, Request
-from agent.models.prices import Usage, price_of
+from agent.models.prices import Price, Usage, price_of
+from agent.models.provider import Provider, proxy_to, read_key
 from agent.models.retry import Answer, ModelSettings, Transient, ask_patiently, declined, fault_of
 
 if TYPE_CHECKING:
@@ -14,6 +16,22 @@ if TYPE_CHECKING:
 KEY_NAME = "ANTHROPIC_API_KEY"
 DEFAULT_MAX_TOKENS = 32_000
 OWN_URL = "https://api.anthropic.com"
+PRICES_READ_ON = "2026-11-05"
+PRICES: dict[str, Price] = {
+    "claude-fable-5-1": Price(10.00, 50.00, 0.25, 12.50),
+    "claude-opus-5-5": Price(4.00, 20.00, 0.20, 5.00),
+    "claude-opus-5": Price(5.00, 25.00, 0.50, 6.25),
+    "claude-opus-4-8": Price(5.00, 25.00, 0.50, 6.25),
+    "claude-opus-4-7": Price(5.00, 25.00, 0.50, 6.25),
+    "claude-opus-4-6": Price(5.00, 25.00, 0.50, 6.25),
+    "claude-opus-4-5": Price(5.00, 25.00, 0.50, 6.25),
+    "claude-sonnet-5-5": Price(2.00, 10.00, 0.10, 2.50),
+    "claude-sonnet-5": Price(2.00, 10.00, 0.20, 2.50),
+    "claude-sonnet-4-6": Price(3.00, 15.00, 0.30, 3.75),
+    "claude-sonnet-4-5": Price(3.00, 15.00, 0.30, 3.75, up_to=200_000),
+    "claude-haiku-5-5": Price(0.10, 0.50, 0.01, 0.125, up_to=100_000),
+    "claude-haiku-4-5": Price(1.00, 5.00, 0.10, 1.25),
+}
 _FINISHES: dict[str, Finish] = {"max_tokens": "length", "model_context_window_exceeded": "length"}
 
 
@@ -37,7 +55,7 @@ class AnthropicModel:
         self._base_url = base_url
         self._proxy = proxy
         self._settings = settings or ModelSettings()
-        self._price = price_of(name)
+        self._price = price_of(name, PRICES)
         self._client: anthropic.Anthropic | None = None
 
     @property
@@ -146,3 +164,13 @@ def _take(event: Any, answer: Answer, name: str) -> Finish | None:
         if event.delta.stop_reason:
             return _FINISHES.get(event.delta.stop_reason, "stop")
     return None
+
+
+def _make(name: str, base_url: str, environ: Mapping[str, str], settings: ModelSettings) -> AnthropicModel:
+    # Anthropic's own variable: who sets it means it to go with the key.
+    base_url = base_url or environ.get("ANTHROPIC_BASE_URL", "")
+    proxy = proxy_to(environ, base_url or OWN_URL)
+    return AnthropicModel(name, api_key=read_key(environ, KEY_NAME), base_url=base_url, proxy=proxy, settings=settings)
+
+
+PROVIDER = Provider(OWN_URL, KEY_NAME, default_name="claude-sonnet-5-5", library="anthropic", make=_make)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from agent.models.base import CallFailed, Finish, Reply, Request
-from agent.models.prices import Usage, price_of
+from agent.models.prices import Price, Usage, price_of
+from agent.models.provider import Provider, is_at, proxy_to, read_key, shown_url
 from agent.models.retry import Answer, ModelSettings, Transient, ask_patiently, declined, fault_of
 
 if TYPE_CHECKING:
@@ -14,20 +15,31 @@ if TYPE_CHECKING:
 
 KEY_NAME = "OPENAI_API_KEY"
 COMPATIBLE_KEY_NAME = "OPENAI_COMPATIBLE_API_KEY"
-_OWN_HOST = "api.openai.com"
-OWN_URL = f"https://{_OWN_HOST}/v1"
+OWN_URL = "https://api.openai.com/v1"
 _FINISHES: dict[str, Finish] = {"length": "length"}
 
 
-def is_own(base_url: str) -> bool:
-    """Tell whether the address is OpenAI's own, so that OpenAI's key, prices and parameters apply."""
-    return not base_url or urlsplit(base_url).hostname == _OWN_HOST
+def _long(tokens_in: float, tokens_out: float, cached: float, cache_write: float | None = None) -> Price:
+    return Price(tokens_in, tokens_out, cached, tokens_in if cache_write is None else cache_write, up_to=272_000)
 
 
-def shown_url(base_url: str) -> str:
-    """The address as it may be shown: without user, password, query and fragment."""
-    parts = urlsplit(base_url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+PRICES_READ_ON = "2026-11-05"
+PRICES: dict[str, Price] = {
+    "gpt-6.1-sol": _long(2.00, 10.00, 0.10, 2.50),
+    "gpt-6-sol": _long(2.00, 10.00, 0.20, 2.50),
+    "gpt-6-luna": _long(0.10, 0.50, 0.01, 0.125),
+    "gpt-5.4": _long(2.50, 15.00, 0.25),
+    "gpt-5.4-mini": _long(0.75, 4.50, 0.075),
+    "gpt-5.2": _long(1.75, 14.00, 0.175),
+    "gpt-5.1": _long(1.25, 10.00, 0.125),
+    "gpt-5": _long(1.25, 10.00, 0.125),
+    "gpt-5-mini": _long(0.25, 2.00, 0.025),
+    "gpt-5-nano": _long(0.05, 0.40, 0.005),
+    "gpt-4.1": _long(2.00, 8.00, 0.50),
+    "gpt-4.1-mini": _long(0.40, 1.60, 0.10),
+    "gpt-4o": _long(2.50, 10.00, 1.25),
+    "gpt-4o-mini": _long(0.15, 0.60, 0.075),
+}
 
 
 class OpenAIModel:
@@ -57,10 +69,10 @@ class OpenAIModel:
         self._key_name = key_name
         self._key = api_key
         self._base_url = base_url
-        self._own = is_own(base_url)
+        self._own = is_at(base_url, OWN_URL)
         self._proxy = proxy
         self._settings = settings or ModelSettings()
-        self._price = price_of(name)
+        self._price = price_of(name, PRICES)
         self._client: openai.OpenAI | None = None
 
     @property
@@ -211,3 +223,21 @@ def _usage(usage: openai.types.CompletionUsage | None) -> Usage | None:
         tokens_cached=(details.cached_tokens or 0) if details is not None else 0,
         tokens_cache_written=(getattr(details, "cache_write_tokens", None) or 0) if details is not None else 0,
     )
+
+
+def _make(name: str, base_url: str, environ: Mapping[str, str], settings: ModelSettings) -> OpenAIModel:
+    key_name = KEY_NAME if is_at(base_url, OWN_URL) else COMPATIBLE_KEY_NAME
+    # OPENAI_BASE_URL is OpenAI's own variable: who sets it means it to go with OPENAI_API_KEY.
+    base_url = base_url or environ.get("OPENAI_BASE_URL", "")
+    key, proxy = read_key(environ, key_name), proxy_to(environ, base_url or OWN_URL)
+    return OpenAIModel(name, api_key=key, base_url=base_url, key_name=key_name, proxy=proxy, settings=settings)
+
+
+PROVIDER = Provider(
+    OWN_URL,
+    KEY_NAME,
+    default_name="gpt-6.1-sol",
+    library="openai",
+    make=_make,
+    other_key_name=COMPATIBLE_KEY_NAME,
+)

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from agent.base.errors import AgentError
-from agent.models import DEFAULT_NAMES, CallFailed, ModelSettings, Request, choose, make_model
-from agent.models.prices import PRICES, Usage, price_of
+from agent.models import TABLE, CallFailed, ModelSettings, Request, choose, load, make_model
+from agent.models.anthropic import PRICES
+from agent.models.openai import PRICES as OPENAI_PRICES
+from agent.models.prices import Usage, price_of
 from tests.servers.model_server import ModelServer
 
+DEFAULT_NAMES = {name: load(name).default_name for name in TABLE}
 BOTH = {"ANTHROPIC_API_KEY": "a" * 20, "OPENAI_API_KEY": "b" * 20}
 
 
@@ -109,14 +112,14 @@ def test_a_proxy_with_a_password_is_still_found(provider: str, tmp_path: Path) -
 
 
 def test_prices_know_dated_names_and_long_prompts() -> None:
-    assert price_of("claude-sonnet-4-5-20250929") == PRICES["claude-sonnet-4-5"]
-    assert price_of("gpt-4o-2024-08-06") == PRICES["gpt-4o"]
-    assert price_of("llama") is None
+    assert price_of("claude-sonnet-4-5-20250929", PRICES) == PRICES["claude-sonnet-4-5"]
+    assert price_of("gpt-4o-2024-08-06", OPENAI_PRICES) == OPENAI_PRICES["gpt-4o"]
+    assert price_of("llama", OPENAI_PRICES) is None
     price = PRICES["claude-haiku-5-5"]
     assert price.dollars(Usage(tokens_in=100_000)) == pytest.approx(0.01)
     assert price.dollars(Usage(tokens_in=100_001)) is None
     for name in DEFAULT_NAMES.values():
-        assert name in PRICES
+        assert name in {**PRICES, **OPENAI_PRICES}
 
 
 def test_cached_tokens_are_cheaper_and_written_ones_dearer() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from agent.base.errors import AgentError
 from agent.models import CallFailed, ContextTooLong, Model, ModelSettings, Request, make_model
-from agent.models.prices import PRICES
+from agent.models.anthropic import PRICES as ANTHROPIC_PRICES
+from agent.models.openai import PRICES as OPENAI_PRICES
 from tests.servers.model_server import Fault, ModelServer, count_tokens, fault
 
 REPLY = "notes first\n\nexperiment.py\n<<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE\n"
@@ -38,7 +39,7 @@ def test_a_call_is_streamed_counted_and_priced(provider: str, settings: ModelSet
     with ModelServer([REPLY]) as server:
         reply = connect(provider, server, heard).ask(REQUEST)
     (call,) = server.calls
-    price = PRICES[NAMES[provider]]
+    price = {**ANTHROPIC_PRICES, **OPENAI_PRICES}[NAMES[provider]]
     assert reply.text == REPLY
     assert reply.finish == "stop"
     assert (reply.tries, reply.tokens_lost, reply.estimated) == (1, 0, False)
