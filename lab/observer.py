@@ -1,21 +1,23 @@
-"""Who looks on while an experiment trains: the lab tells it of every step that goes through the lab's hands."""
+"""The observer of an experiment's training, told of every step that goes through the lab's hands."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from lab.training import Batch, Run
+    from lab.batches import Batch
+    from lab.settings import Profile
 
 
 class Observer(Protocol):
-    """Who looks on, in a smoke run (`lab.smoke`)."""
+    """An object that looks on, in a smoke run (`lab.smoke`)."""
 
-    def started(self, run: Run) -> None:
-        """A run has begun."""
+    def started(self, profile: Profile, sample_acts: Callable[[], Tensor]) -> None:
+        """A run of a profile has begun; `sample_acts` gives raw activations of it, [n, d_model]."""
 
     def configured(self, config: Any) -> None:
         """An experiment's settings are complete."""

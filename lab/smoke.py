@@ -19,7 +19,7 @@ import resource
 import runpy
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,10 @@ from lab import cache
 from lab.schedule import STEPS
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from lab.training import Batch, Run
+    from lab.batches import Batch
+    from lab.settings import Profile
     from lab.watch import Watch
 
 _DENSE = 4  # single steps at the start, before the numbers get round
@@ -53,17 +54,18 @@ class Smoke:
     def __init__(self, script: Path, watch: Watch) -> None:
         self.script = script
         self.watch = watch
-        self.run: Run | None = None
+        self.profile: Profile | None = None
+        self.sample_acts: Callable[[], Tensor] | None = None
         self.weights: list[str] = []
         self.settings: dict[str, Any] = {}
         self.reads: set[str] = set()
         self.saved = False
 
-    def started(self, run: Run) -> None:
+    def started(self, profile: Profile, sample_acts: Callable[[], Tensor]) -> None:
         """A pass begins."""
-        if self.run is not None and not self.saved:
+        if self.profile is not None and not self.saved:
             self.watch.findings.setdefault("start() was called twice: a run begins once")
-        self.run = run
+        self.profile, self.sample_acts = profile, sample_acts
         self.watch.__enter__()
 
     def configured(self, config: Any) -> None:
@@ -104,10 +106,10 @@ class Smoke:
         """Read the saved SAE as the scoring would, and check that it depends on what it is given."""
         from lab import artifact
 
-        assert self.run is not None
+        assert self.sample_acts is not None
         sae = artifact.load(folder)
         self.weights.append(sae.fingerprint)
-        latents = sae.encode(self.run._sample_acts())
+        latents = sae.encode(self.sample_acts())
         if latents.shape[0] > 1 and float((latents - latents[:1]).abs().max()) <= _VARIED_ROWS:
             self.watch.findings.setdefault("the saved SAE gives the same latents whatever activations it reads")
 
@@ -138,9 +140,9 @@ def smoke(script: Path, out_dir: Path, report: Path) -> None:
     finished = False
     try:
         _execute(path, out_dir)
-        if seen.run is not None and seen.saved:
+        if seen.profile is not None and seen.saved:
             seen.look_at_artifact(out_dir / "sae")
-            os.environ[STEPS] = _single_steps(script, seen.run.profile.training.steps)
+            os.environ[STEPS] = _single_steps(script, seen.profile.training.steps)
             try:
                 _execute(path, out_dir)
             except _Enough:
@@ -159,13 +161,13 @@ def _execute(path: str, out_dir: Path) -> None:
 
 def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds: float) -> None:
     findings = list(seen.watch.findings)
-    if finished and seen.run is None:
+    if finished and seen.profile is None:
         findings.append("the script never called start(): the lab gives it its data there")
     elif finished and not seen.saved:
         findings.append("no SAE was saved: main() has to call run.save(...)")
     memory = _memory_gb()
-    if seen.run is not None and memory > seen.run.profile.limits.run_memory_gb:
-        limit = seen.run.profile.limits.run_memory_gb
+    if seen.profile is not None and memory > seen.profile.limits.run_memory_gb:
+        limit = seen.profile.limits.run_memory_gb
         findings.append(f"it took {memory:.1f} GB of memory, and the limit is {limit:g} GB")
     cache.write_json(
         report,

@@ -306,7 +306,7 @@ def start(out_dir: str | Path) -> Run:
     plan = schedule(profile.training.steps, max_steps, os.environ.get(STEPS, ""))
     run = begin(out_dir, profile, seed, device, overrides=_read_overrides(), plan=plan)
     if observer := OBSERVER.get():
-        observer.started(run)
+        observer.started(run.profile, run._sample_acts)
     return run
 
 

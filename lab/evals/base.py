@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 
-from lab import cache, evals
+from lab import cache
 from lab.devices import choose_device
 from lab.errors import LabError
 from lab.progress import Progress
@@ -85,6 +85,7 @@ class Setup(Protocol):
 class Evaluation(Protocol):
     """The shape of a module that is an evaluation. One that asks a language model also has ``NEEDS_JUDGE = True``."""
 
+    __name__: str
     METRICS: Mapping[str, Metric]
     Settings: type
 
@@ -189,7 +190,7 @@ class Context:
         return {
             # first, because it also finds a device that is not there
             "subject": self.subject_fingerprint,
-            "evaluator": source_hash(evals.TABLE[name]),
+            "evaluator": source_hash(evaluation.__name__),
             "settings": cache.fingerprint(settings),
             "data": evaluation.data(self, settings),
             "device": self.device.type,

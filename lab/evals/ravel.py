@@ -43,7 +43,7 @@ from lab.errors import LabError
 from lab.evals import ravel_pairs, ravel_prompts
 from lab.evals.base import Context, Metric, Scores
 from lab.evals.ravel_pairs import Table
-from lab.evals.ravel_prompts import Prompts
+from lab.evals.ravel_prompts import Prompts, Settings
 from lab.progress import track
 
 if TYPE_CHECKING:
@@ -62,29 +62,6 @@ METRICS: dict[str, Metric] = {
     "cause_score": Metric("higher", "", _PAPER, names=("RAVEL cause",)),
     "isolation_score": Metric("higher", "", _PAPER, names=("RAVEL isolation",)),
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """SAEBench's defaults; `batch_size` is the one it takes for gemma-2-2b.
-
-    `source` is "hub" or "embedded". Of the hub's entities the `top_n_entities` are kept of which the model knows most;
-    of the embedded ones `entities` of each country are asked about. An attribute needs `min_prompts` right prompts.
-    `train_share` of the pairs is for the mask.
-    """
-
-    source: str = "hub"
-    top_n_entities: int = 500
-    entities: int = 60
-    min_prompts: int = 30
-    n_pairs: int = 5000
-    train_share: float = 0.7
-    num_epochs: int = 2
-    learning_rate: float = 1e-3
-    batch_size: int = 8
-    n_generated_tokens: int = 6
-    keep_error: bool = False
-    seed: int = 42
 
 
 @dataclass(frozen=True)

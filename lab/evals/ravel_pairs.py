@@ -15,7 +15,7 @@ from lab.evals.ravel_prompts import Prompts, is_open, says
 from lab.progress import track
 
 if TYPE_CHECKING:
-    from lab.evals.ravel import Settings
+    from lab.evals.ravel_prompts import Settings
     from lab.subject import Prefix, Subject
 
 _INFERENCE = 8  # times as many prompts fit a batch without gradients

@@ -20,7 +20,6 @@ from lab import hub, labelled
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lab.evals.ravel import Settings
     from lab.subject import Prefix, Subject
 
 HUB_SET = "adamkarvonen/ravel_prompts"
@@ -39,6 +38,29 @@ PLACE_ATTRIBUTES: dict[str, dict[str, str]] = {
 
 TRAIN_SIZE, TEST_SIZE = 40, 1200  # a country gives half of each: to examples, and to the shortest places asked about
 _BETWEEN = "\n\n"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """SAEBench's defaults; `batch_size` is the one it takes for gemma-2-2b.
+
+    `source` is "hub" or "embedded". Of the hub's entities the `top_n_entities` are kept of which the model knows most;
+    of the embedded ones `entities` of each country are asked about. An attribute needs `min_prompts` right prompts.
+    `train_share` of the pairs is for the mask.
+    """
+
+    source: str = "hub"
+    top_n_entities: int = 500
+    entities: int = 60
+    min_prompts: int = 30
+    n_pairs: int = 5000
+    train_share: float = 0.7
+    num_epochs: int = 2
+    learning_rate: float = 1e-3
+    batch_size: int = 8
+    n_generated_tokens: int = 6
+    keep_error: bool = False
+    seed: int = 42
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ from lab.errors import LabError
 from lab.evals import questions
 from lab.evals import unlearning_sets as sets
 from lab.evals.base import Context, Metric, Scores
-from lab.evals.unlearning_sets import Setup
+from lab.evals.unlearning_sets import Settings, Setup
 from lab.progress import track
 
 if TYPE_CHECKING:
@@ -62,33 +61,6 @@ METRICS: dict[str, Metric] = {
     "unlearning_score": Metric("higher", "", _PAPER, headline=True, names=("unlearning",)),
     "unlearning_embedded_score": Metric("higher", "", "", headline=True, names=("unlearning",)),
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """SAEBench's defaults.
-
-    `source` is "hub" or "embedded"; `model` is another model of the hub whose residuals are used ("": the profile's).
-    Of the hub's corpora `dataset_size` blocks of `seq_len` tokens are taken. Of the embedded sets each label gives
-    `examples` to be shown, `texts` to find latents by and `asked` questions. `batch_size` counts texts or questions.
-    """
-
-    source: str = "hub"
-    model: str = ""
-    retain_thresholds: tuple[float, ...] = (0.001, 0.01)
-    n_features: tuple[int, ...] = (10, 20)
-    multipliers: tuple[float, ...] = (25.0, 50.0, 100.0, 200.0)
-    min_retained: float = 0.99
-    permutations: int = 24
-    dataset_size: int = 1024
-    seq_len: int = 1024
-    batch_size: int = 16
-    seed: int = 42
-    forget: str = "United_States"
-    examples: int = 4
-    texts: int = 300
-    asked: int = 40
-    skip_outliers: bool = False
 
 
 def data(ctx: Context, settings: Settings) -> str:

@@ -18,7 +18,6 @@ from lab.evals.questions import Exam, FewShot
 from lab.progress import track
 
 if TYPE_CHECKING:
-    from lab.evals.unlearning import Settings
     from lab.subject import Subject
 
 _LEAST = 10  # questions on each side: an accuracy over fewer says little
@@ -36,6 +35,33 @@ COUNTRIES = FewShot(
     },
 )
 GENDERS = FewShot("sae-probes:5_hist_fig_ismale", "Name: {text}\nGender:", {"0": "female", "1": "male"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """SAEBench's defaults.
+
+    `source` is "hub" or "embedded"; `model` is another model of the hub whose residuals are used ("": the profile's).
+    Of the hub's corpora `dataset_size` blocks of `seq_len` tokens are taken. Of the embedded sets each label gives
+    `examples` to be shown, `texts` to find latents by and `asked` questions. `batch_size` counts texts or questions.
+    """
+
+    source: str = "hub"
+    model: str = ""
+    retain_thresholds: tuple[float, ...] = (0.001, 0.01)
+    n_features: tuple[int, ...] = (10, 20)
+    multipliers: tuple[float, ...] = (25.0, 50.0, 100.0, 200.0)
+    min_retained: float = 0.99
+    permutations: int = 24
+    dataset_size: int = 1024
+    seq_len: int = 1024
+    batch_size: int = 16
+    seed: int = 42
+    forget: str = "United_States"
+    examples: int = 4
+    texts: int = 300
+    asked: int = 40
+    skip_outliers: bool = False
 
 
 @dataclass(frozen=True)

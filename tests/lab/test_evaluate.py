@@ -27,6 +27,7 @@ from lab.settings import Profile
 class Stub:
     """An evaluation that needs no model."""
 
+    __name__ = "lab.evals.core"
     METRICS: Mapping[str, Metric] = {
         "width": Metric("higher", "latents", "", headline=True, names=("number of latents",)),
         "rest": Metric(None),
