@@ -1,9 +1,9 @@
-"""The lab's own baselines: six architectures at any L0, trained on a run's data, order, seed and budget.
+"""The lab's own baselines: each architecture at any L0, trained on a run's data, order, seed and budget.
 
     python -m lab.baselines --architecture jumprelu --l0 32 [--seed 0] [--profile NAME] [--out_dir DIR]
 
 trains one and prints its folder. Without `--out_dir` it is trained once and kept in the cache, under a key of all that
-it depends on. `lab.recipes` tells how each is trained.
+it depends on. `lab.recipes` and each of `lab.architectures` tell how it is trained.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import cache
+from lab import architectures, cache
 from lab.errors import LabError
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 if TYPE_CHECKING:
-    from lab.architectures import ReLU
+    from lab.architectures.base import SAE
     from lab.training import Run
 
-ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
 KIND = "grid"  # in the cache
 
 
@@ -49,7 +48,7 @@ def baseline(profile: Profile, architecture: str, l0: float, seed: int, device: 
 
     Args:
         profile: the model, the data and the budget.
-        architecture: one of ARCHITECTURES.
+        architecture: one of `lab.architectures.TABLE`.
         l0: wanted mean number of active latents a token. From 20 on the next whole number is taken, below it two
             digits, so that nearly equal wishes share one baseline; topk takes a whole number always.
         seed: of the order of the data and of the start.
@@ -62,7 +61,7 @@ def baseline(profile: Profile, architecture: str, l0: float, seed: int, device: 
     from lab.devices import choose_device
     from lab.evals.base import source_hash
 
-    cfg = Config(architecture, _wanted(architecture, l0, profile))
+    cfg = Config(architecture, reachable(architecture, l0, profile))
     where = choose_device(device)
     key = {
         "architecture": architecture,
@@ -71,19 +70,23 @@ def baseline(profile: Profile, architecture: str, l0: float, seed: int, device: 
         "training": profile.training,
         "settings": profile.baselines.settings.get(architecture, {}),
         "data": open_store(profile, device=str(where)).fingerprint,
-        "code": source_hash("lab.baselines"),
+        "code": source_hash("lab.baselines", architectures.TABLE[architecture]),
         "device": where.type,
     }
     return cache.entry(KIND, key, lambda folder: _train_into(folder, profile, cfg, seed, device))
 
 
-def _wanted(architecture: str, l0: float, profile: Profile) -> float:
-    if architecture not in ARCHITECTURES:
-        raise LabError(f"unknown architecture {architecture!r}: choose from {', '.join(ARCHITECTURES)}")
+def reachable(architecture: str, l0: float, profile: Profile) -> float:
+    """The L0 at which a baseline is trained for one that is wanted.
+
+    Raises:
+        LabError: the architecture is unknown, or the L0 cannot be had.
+    """
+    whole = architectures.load(architecture).recipe.whole_l0
     d_sae = profile.training.d_sae
     if not 0 < l0 < d_sae:
         raise LabError(f"an L0 of {l0:g} cannot be had: give one above 0 and below the {d_sae} latents")
-    return float(max(1, round(l0)) if architecture == "topk" or l0 >= 20 else f"{l0:.2g}")
+    return float(max(1, round(l0)) if whole or l0 >= 20 else f"{l0:.2g}")
 
 
 def _train_into(folder: Path, profile: Profile, cfg: Config, seed: int, device: str | None) -> None:
@@ -96,7 +99,7 @@ def _train_into(folder: Path, profile: Profile, cfg: Config, seed: int, device: 
     run.save(train(run, cfg), cfg.architecture)
 
 
-def train(run: Run, cfg: Config) -> ReLU:
+def train(run: Run, cfg: Config) -> SAE:
     """The one loop of all architectures; nothing in it waits for a GPU.
 
     Args:
@@ -108,16 +111,17 @@ def train(run: Run, cfg: Config) -> ReLU:
     """
     import torch
 
-    from lab.architectures import build
     from lab.numerics import Delayed, geometric_median, remove_parallel_gradient, set_decoder_norm, warmup_decay
-    from lab.recipes import RECIPES, Step, fresh
+    from lab.recipes import Step, fresh
 
     assert cfg.d_sae is not None
     assert cfg.lr is not None
     assert cfg.warmup_fraction is not None
     assert cfg.decay_fraction is not None
-    sae = build(cfg.architecture, fresh(run.d_model, cfg.d_sae), round(cfg.l0)).to(run.device)
-    recipe = RECIPES[cfg.architecture](sae, cfg.l0, run.steps)
+    architecture = architectures.load(cfg.architecture)
+    start = fresh(run.d_model, cfg.d_sae, architecture.sae.needs)
+    sae = architecture.sae(start, round(cfg.l0)).to(run.device)
+    recipe = architecture.recipe(sae, cfg.l0, run.steps)
     first = run.first_acts()
     sae.b_dec.data.copy_(geometric_median(first))
     factors = {tensor: recipe.lr_factors.get(name, 1.0) for name, tensor in sae.named_parameters()}
@@ -158,7 +162,7 @@ def train(run: Run, cfg: Config) -> ReLU:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lab.baselines", description="Train one baseline at an L0.")
-    parser.add_argument("--architecture", required=True, help=", ".join(ARCHITECTURES))
+    parser.add_argument("--architecture", required=True, help=", ".join(architectures.TABLE))
     parser.add_argument("--l0", required=True, type=float, help="wanted mean number of active latents a token")
     parser.add_argument("--seed", type=int, default=0, help="of the data's order and the start (0)")
     parser.add_argument("--profile", default=DEFAULT_PROFILE, help=f"a profile's name or file ({DEFAULT_PROFILE})")
@@ -171,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder = baseline(profile, options.architecture, options.l0, options.seed, options.device)
         else:
             folder = options.out_dir
-            cfg = Config(options.architecture, _wanted(options.architecture, options.l0, profile))
+            cfg = Config(options.architecture, reachable(options.architecture, options.l0, profile))
             _train_into(folder, profile, cfg, options.seed, options.device)
     except LabError as error:
         sys.stderr.write(f"error: {error}\n")

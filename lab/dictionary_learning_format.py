@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.architectures import TABLE, load
 from lab.errors import LabError
 from lab.foreign import Foreign, read_settings, subtracting_bias
 
@@ -20,16 +21,6 @@ WEIGHTS, SETTINGS = "ae.pt", "config.json"
 # What torch is known to raise on a file that is no archive of tensors.
 _FAULTS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, TypeError, LookupError)
 
-# Its classes, the architecture each is here, and whether its encoder subtracts the decoder's bias.
-_CLASSES = {
-    "AutoEncoder": ("relu", True),
-    "AutoEncoderNew": ("relu", False),
-    "AutoEncoderTopK": ("topk", True),
-    "BatchTopKSAE": ("batchtopk", True),
-    "MatryoshkaBatchTopKSAE": ("matryoshka", True),
-    "JumpReluAutoEncoder": ("jumprelu", False),
-    "GatedAutoEncoder": ("gated", True),
-}
 # Our name, theirs, and whether theirs is the transpose. The first that is there counts.
 _NAMES = (
     ("W_enc", "W_enc", False),
@@ -62,9 +53,10 @@ def from_dictionary_learning(folder: Path) -> Foreign:
     if not isinstance(trainer, dict) or "dict_class" not in trainer:
         raise LabError(f'{folder / SETTINGS} has no "trainer" with a "dict_class": it is not dictionary_learning\'s')
     kind = trainer["dict_class"]
-    if kind not in _CLASSES:
-        raise LabError(f"{folder} is a {kind} of dictionary_learning: {', '.join(_CLASSES)} can be read")
-    architecture, subtracts = _CLASSES[kind]
+    classes = _classes()
+    if kind not in classes:
+        raise LabError(f"{folder} is a {kind} of dictionary_learning: {', '.join(classes)} can be read")
+    architecture, subtracts = classes[kind]
     state = _load(folder / WEIGHTS)
     weights: dict[str, Tensor] = {}
     for ours, theirs, transposed in _NAMES:
@@ -72,12 +64,17 @@ def from_dictionary_learning(folder: Path) -> Foreign:
             tensor = state[theirs].float()
             weights[ours] = (tensor.T if transposed else tensor).contiguous()
     threshold = weights.pop("threshold", None)
-    if architecture in ("jumprelu", "batchtopk", "matryoshka") and threshold is not None and "b_enc" in weights:
+    if "threshold" in load(architecture).sae.needs and threshold is not None and "b_enc" in weights:
         weights["threshold"] = threshold.expand_as(weights["b_enc"]).contiguous() if threshold.ndim == 0 else threshold
     if not subtracts and {"W_enc", "b_enc", "b_dec"} <= weights.keys():
         weights = subtracting_bias(weights)
     k = int(state["k"]) if "k" in state else trainer.get("k")
     return Foreign(architecture, weights, k, _facts(trainer))
+
+
+def _classes() -> dict[str, tuple[str, bool]]:
+    """Its classes, the architecture each is here, and whether its encoder subtracts the decoder's bias."""
+    return {theirs: (name, subtracts) for name in TABLE for theirs, subtracts in load(name).dictionary_learning.items()}
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ SCHEMA = 1
 RESULTS = "results.json"
 SAE_FOLDER = "sae"
 PROFILE_VARIABLE = "SAE_LAB_PROFILE"
+_JUDGE_OPTION = "--autointerp-model"
 
 
 def evaluate(
@@ -171,10 +172,10 @@ def _answerable(evals: Iterable[str], judge: "Judge | None", announce: Callable[
     asking = [name for name in choose(names) if needs_judge(load(name))]
     for name in asking:
         if name in names:
-            raise LabError(f"{name} asks a language model: name one by --autointerp-model openai:NAME or anthropic:NAME")
+            raise LabError(f"{name} asks a language model: name one by {_JUDGE_OPTION} openai:NAME or anthropic:NAME")
     if not asking:
         return names
-    announce(f"left out of all: {', '.join(asking)}, which asks a language model (--autointerp-model names one)")
+    announce(f"left out of all: {', '.join(asking)}, which asks a language model ({_JUDGE_OPTION} names one)")
     return [each for each in choose(names) if each not in asking]
 
 
@@ -259,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--evals", help=f"of {', '.join(TABLE)}, separated by commas, or all")
     parser.add_argument("--profile", help="a profile's name or file (default: the one the SAE was trained with)")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda where there is one)")
-    parser.add_argument("--autointerp-model", help="who autointerp asks: openai:NAME, openai:NAME@URL, anthropic:NAME")
+    parser.add_argument(_JUDGE_OPTION, help="who autointerp asks: openai:NAME, openai:NAME@URL, anthropic:NAME")
     parser.add_argument(
         "--autointerp-price", default="", help="its dollars a million tokens read/written, as 0.15/0.60"
     )

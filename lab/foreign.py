@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.architectures import ReLU, build
+from lab.architectures import load
+from lab.architectures.base import SAE
 from lab.errors import LabError
 
 
@@ -20,7 +21,7 @@ class Foreign:
     """What another library's files say.
 
     Args:
-        architecture: a key of `lab.architectures.ARCHITECTURES`.
+        architecture: a key of `lab.architectures.TABLE`.
         weights: as that architecture's class names them, float32.
         k: active latents of each token, for topk.
         facts: what is known of its training, under the names of sae.json (`subject`, `hook`, `tokens`, `context`).
@@ -34,7 +35,7 @@ class Foreign:
     facts: Mapping[str, Any] = field(default_factory=dict)
     scaled: bool = False
 
-    def module(self) -> ReLU:
+    def module(self) -> SAE:
         """The SAE as a module that `lab.artifact.save` takes.
 
         Raises:
@@ -43,7 +44,8 @@ class Foreign:
         for name, tensor in self.weights.items():
             if not torch.isfinite(tensor).all():
                 raise LabError(f"{name} holds values that are not finite (NaN or infinity)")
-        return build(self.architecture, _foldable(self.architecture, self.weights), self.k)
+        made = load(self.architecture).sae
+        return made(made.foldable(self.weights), self.k)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -77,16 +79,3 @@ def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     norms = weights["W_dec"].norm(dim=1)
     unit = weights["W_dec"] / norms.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
     return {**weights, "W_enc": weights["W_enc"] * norms, "b_enc": weights["b_enc"] * norms, "W_dec": unit}
-
-
-def _foldable(architecture: str, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The same SAE with norms that `lab.artifact.save` can fold; only those of a top k are taken off here.
-
-    There the k largest pre-activations must stay the same ones, so the norms multiply what was kept.
-    """
-    if architecture != "topk" or weights.get("W_dec") is None:
-        return weights
-    norms = weights["W_dec"].norm(dim=-1)
-    if norms.min() == 0 or (norms - 1).abs().max() < 1e-5:
-        return weights
-    return {**weights, "W_dec": weights["W_dec"] / norms[:, None], "latent_norms": norms}

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lab import cache
-from lab.baselines import ARCHITECTURES, KIND, baseline
+from lab.architectures import TABLE
+from lab.baselines import KIND, baseline
 from lab.errors import LabError
 from lab.evaluate import RESULTS, evaluate
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
@@ -45,7 +46,7 @@ def make_grid(
 
     Args:
         profile: the model, the data, the budget and the evaluations' settings.
-        architectures: names, of `lab.baselines.ARCHITECTURES`.
+        architectures: names, of `lab.architectures.TABLE`.
         l0s: wanted mean numbers of active latents a token; half, once and twice the profile's k when empty.
         seeds: those of the profile's baselines when empty.
         evals: names; None takes the profile's default ones.
@@ -88,7 +89,7 @@ def kept_points(profile: Profile) -> Iterator[Point]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lab.grid", description="Train and score a grid of baselines.")
-    parser.add_argument("--architectures", default=",".join(DEFAULT), help=f"of {', '.join(ARCHITECTURES)}")
+    parser.add_argument("--architectures", default=",".join(DEFAULT), help=f"of {', '.join(TABLE)}")
     parser.add_argument("--l0", default="", help="with commas (default: half, once and twice the profile's k)")
     parser.add_argument("--seeds", default="", help="with commas (default: those of the profile's baselines)")
     parser.add_argument("--evals", help="evaluations, with commas, or all (default: the profile's)")

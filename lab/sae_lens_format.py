@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lab import artifact
-from lab.architectures import Gated, ReLU, build
+from lab.architectures import TABLE, load
+from lab.architectures.base import SAE
 from lab.artifact import Artifact
 from lab.errors import LabError
 from lab.foreign import Foreign, folded, read_settings, subtracting_bias
@@ -27,19 +28,6 @@ _TOLERANCE = 1e-5
 _ROWS = 64
 
 Tensors = dict[str, Tensor]
-
-# Ours and theirs. A batch top k is a threshold once it is trained; theirs says so in the metadata.
-_WRITTEN = {
-    "topk": "topk",
-    "relu": "standard",
-    "jumprelu": "jumprelu",
-    "batchtopk": "jumprelu",
-    "matryoshka": "jumprelu",
-    "gated": "gated",
-}
-_TRAINED_AS = {"batchtopk": "batchtopk", "matryoshka": "matryoshka_batchtopk"}
-_READ = {"topk": "topk", "standard": "relu", "jumprelu": "jumprelu", "gated": "gated"}
-_READ |= {theirs: ours for ours, theirs in _TRAINED_AS.items()}
 
 
 def to_sae_lens(folder_in: str | Path, folder_out: str | Path) -> Path:
@@ -64,23 +52,23 @@ def to_sae_lens(folder_in: str | Path, folder_out: str | Path) -> Path:
     target = Path(folder_out)
     if target.exists():
         raise LabError(f"{target} is there already: give a new folder")
-    if sae.architecture not in _WRITTEN:
+    if sae.architecture not in (forms := _forms()).values():
         raise LabError(
-            f"SAELens has no form for the architecture {sae.architecture!r}: {', '.join(_WRITTEN)} can be written"
+            f"SAELens has no form for the architecture {sae.architecture!r}: {', '.join(forms.values())} can be written"
         )
-    k = _active(sae.meta)
+    architecture = load(sae.architecture)
     try:
-        module = build(sae.architecture, _in_raw_units(sae), k)
+        module = architecture.sae(_in_raw_units(sae), _active(sae.meta))
     except LabError as error:
         raise LabError(f"{sae.folder}, called {sae.architecture!r}: {error}") from error
     _check(sae, module)
     weights = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
     if "latent_norms" in weights:
         weights["W_dec"] = weights["W_dec"] * weights.pop("latent_norms")[:, None]
-    if isinstance(module, Gated):
-        weights["b_gate"] = weights.pop("b_enc")
+    for ours, theirs in architecture.renamed.items():
+        weights[theirs] = weights.pop(ours)
     cfg: dict[str, Any] = {
-        "architecture": _WRITTEN[sae.architecture],
+        "architecture": architecture.sae_lens,
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
         "dtype": "float32",
@@ -88,10 +76,10 @@ def to_sae_lens(folder_in: str | Path, folder_out: str | Path) -> Path:
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": _metadata(sae),
+        "metadata": _metadata(sae, architecture.trained_as),
     }
-    if sae.architecture == "topk":
-        cfg |= {"k": k, "rescale_acts_by_decoder_norm": False}
+    if module.k is not None:
+        cfg |= {"k": module.k, "rescale_acts_by_decoder_norm": False}
     _write(target, weights, cfg)
     return target
 
@@ -114,7 +102,13 @@ def _in_raw_units(sae: Artifact) -> Tensors:
     return weights | {name: stored[name] for name in ("r_mag", "latent_norms") if name in stored}
 
 
-def _metadata(sae: Artifact) -> dict[str, Any]:
+def _forms() -> dict[str, str]:
+    """Their names and ours. A batch top k is a threshold once it is trained; theirs says so in the metadata."""
+    described = sorted(((name, load(name)) for name in TABLE), key=lambda each: bool(each[1].trained_as))
+    return {about.trained_as or about.sae_lens: name for name, about in described if about.sae_lens}
+
+
+def _metadata(sae: Artifact, trained_as: str) -> dict[str, Any]:
     meta = sae.meta
     facts = {
         "sae_lens_version": _SAE_LENS,
@@ -122,12 +116,12 @@ def _metadata(sae: Artifact) -> dict[str, Any]:
         "context_size": meta.get("context"),
         "model_name": meta.get("subject", {}).get("name"),
         "hook_name": meta.get("hook"),
-        "training_architecture": _TRAINED_AS.get(sae.architecture),
+        "training_architecture": trained_as or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _check(sae: Artifact, module: ReLU) -> None:
+def _check(sae: Artifact, module: SAE) -> None:
     """Compare on inputs made of a few latents' directions; a latent at an edge may round either way."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -183,8 +177,9 @@ def from_sae_lens(folder: Path) -> Foreign:
     scaling = weights.pop("scaling_factor", None)
     if scaling is not None and not torch.allclose(scaling, torch.ones_like(scaling)):
         raise LabError(f"{folder} has a scaling_factor for its latents: fold it into W_dec and save the SAE again")
-    if "b_gate" in weights:
-        weights["b_enc"] = weights.pop("b_gate")
+    for ours, theirs in load(architecture).renamed.items():
+        if theirs in weights:
+            weights[ours] = weights.pop(theirs)
     if "W_dec" not in weights or "W_enc" not in weights or "b_enc" not in weights:
         raise LabError(f"{folder / WEIGHTS} lacks W_enc, W_dec or the encoder's bias: fetch the SAE again")
     if "topk_threshold" in weights:
@@ -206,11 +201,13 @@ def _kind(cfg: Mapping[str, Any], folder: Path) -> tuple[str, int | None]:
         return "topk", (cfg.get("activation_fn_kwargs") or {}).get("k")
     if function != "relu":
         raise LabError(f"{folder} has the activation function {function!r}: relu and topk can be read")
-    if theirs == "jumprelu" and metadata.get("training_architecture") in _TRAINED_AS.values():
-        theirs = metadata["training_architecture"]
-    if theirs not in _READ:
-        raise LabError(f"{folder} is a {theirs!r} of SAELens: {', '.join(_READ)} can be read")
-    return _READ[theirs], cfg.get("k") if theirs == "topk" else None
+    forms = _forms()
+    trained = metadata.get("training_architecture")
+    if trained in forms and load(forms[trained]).sae_lens == theirs:
+        theirs = trained
+    if theirs not in forms:
+        raise LabError(f"{folder} is a {theirs!r} of SAELens: {', '.join(forms)} can be read")
+    return forms[theirs], cfg.get("k") if theirs == "topk" else None
 
 
 def _check_input(cfg: Mapping[str, Any], folder: Path) -> None:

@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 
 from lab import artifact, baselines
 from lab.activations import ActivationStore
-from lab.baselines import ARCHITECTURES, baseline
-from lab.recipes import RECIPES, Target, _Jump
+from lab.architectures import TABLE, load
+from lab.architectures.base import SAE
+from lab.architectures.jumprelu import Jump
+from lab.baselines import baseline
+from lab.recipes import Recipe, Target
 from lab.settings import Profile, load_profile
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "templates" / "sae_experiment" / "experiment.py"
@@ -35,8 +38,13 @@ def held_out_l0(sae: artifact.Artifact, store: ActivationStore) -> float:
         return float((sae.encode(store.acts[-4096:].float()) > 0).sum() / 4096)
 
 
-def test_there_is_a_recipe_for_each_architecture() -> None:
-    assert tuple(RECIPES) == ARCHITECTURES
+@pytest.mark.parametrize("name", TABLE)
+def test_each_architecture_encodes_and_is_trained(name: str) -> None:
+    found = load(name)
+    assert issubclass(found.sae, SAE)
+    assert issubclass(found.recipe, Recipe)
+    assert found.sae.activate is not SAE.activate
+    assert found.recipe.activate is not Recipe.activate
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,7 @@ def small_batches(tiny_profile_path: Path, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", TABLE)
 def test_the_l0_that_is_asked_for_is_reached(
     architecture: str, tiny_profile: Profile, small_batches: Path, tiny_store: ActivationStore, tmp_path: Path
 ) -> None:
@@ -149,7 +157,7 @@ def test_the_jump_and_its_estimated_gradient() -> None:
     width = 0.5
     pre = torch.tensor([[0.9, 1.1, 3.0], [1.2, -1.0, 0.2]], requires_grad=True)
     threshold = torch.tensor([1.0, 1.0, 1.0], requires_grad=True)
-    values, l0 = _Jump.apply(pre, threshold, width)
+    values, l0 = Jump.apply(pre, threshold, width)
     assert torch.equal(values, torch.tensor([[0, 1.1, 3.0], [1.2, 0, 0]]))
     assert l0.item() == 1.5
     (2 * values.sum() + 3 * l0).backward()

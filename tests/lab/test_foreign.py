@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lab import artifact
-from lab.architectures import ARCHITECTURES, build
+from lab.architectures import TABLE, load
 from lab.dictionary_learning_format import from_dictionary_learning
 from lab.errors import LabError
 from lab.foreign import Foreign
@@ -332,7 +332,7 @@ def real(tiny_store: Any) -> Tensor:
     return tiny_store.acts[:512].float()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", TABLE)
 def test_what_is_exported_agrees_with_sae_lens_on_real_activations(
     tmp_path: Path, architecture: str, real: Tensor
 ) -> None:
@@ -345,7 +345,7 @@ def test_what_is_exported_agrees_with_sae_lens_on_real_activations(
     state = {"W_dec": rows, "W_enc": rows.T.contiguous(), "b_dec": real.mean(0)}
     state |= {name: random(96, seed=place, size=0.1 * size) for place, name in enumerate(("b_enc", "b_mag"))}
     state |= {"threshold": torch.full((96,), size), "r_mag": random(96, seed=3, size=0.1)}
-    module: nn.Module = build(architecture, state, K)
+    module: nn.Module = load(architecture).sae(state, K)
     meta = {"architecture": architecture, "k": K, "hook": "blocks.2.hook_resid_post", "profile": "tiny"}
     ours = artifact.save(tmp_path / "run" / "sae", module, input_scale=1.0, meta=meta, sample_acts=real)
     assert export.main([str(tmp_path / "run"), str(tmp_path / "published")]) == 0
