@@ -48,7 +48,7 @@ class Source:
 
 
 class Fixed:
-    """What is set once stays: an experiment asks the lab's objects and does not change them."""
+    """Attributes that are set once stay: an experiment asks the lab's objects and does not change them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and (name in vars(self) or hasattr(type(self), name)):

@@ -109,7 +109,7 @@ def entry(
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error means that the disk, a quota or a limit on file sizes is full.
+    """Tell whether an error means that the disk, a quota or a limit on file sizes is full.
 
     Libraries that write with code of their own put the system's words into errors of their own; numpy only counts.
     """

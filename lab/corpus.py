@@ -101,7 +101,7 @@ def document_id(text: str) -> int:
 
 
 def held_out(text: str, eval_fraction: float) -> bool:
-    """Whether a text belongs to the evaluation split: known from the text alone, in every corpus alike."""
+    """Tell whether a text belongs to the evaluation split: known from the text alone, in every corpus alike."""
     return _in_eval(document_id(text), eval_fraction)
 
 

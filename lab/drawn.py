@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def lacks(figure: Figure) -> list[str]:
-    """What a reader misses in a figure.
+    """Find what a reader misses in a figure.
 
     Args:
         figure: As it is saved.

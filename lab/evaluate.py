@@ -214,7 +214,7 @@ class _Results:
             return {}
 
     def has(self, name: str, key: dict[str, str]) -> bool:
-        """Whether an entry is there under exactly this key."""
+        """Tell whether an entry is there under exactly this key."""
         entry = self.value["entries"].get(name)
         return isinstance(entry, dict) and entry.get("key") == key
 

@@ -18,7 +18,7 @@ from lab.errors import LabError
 
 @dataclass(frozen=True)
 class Foreign:
-    """What another library's files say.
+    """The contents of another library's files.
 
     Args:
         architecture: a key of `lab.architectures.TABLE`.

@@ -116,7 +116,7 @@ def state(program: ExportedProgram) -> dict[str, Tensor]:
 
 
 def uses_input(program: ExportedProgram) -> bool:
-    """Whether what a graph gives can depend on the values it is given; how many they are does not count."""
+    """Tell whether what a graph gives can depend on the values it is given; how many they are does not count."""
     reached = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
         is_size = isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat)
@@ -126,7 +126,7 @@ def uses_input(program: ExportedProgram) -> bool:
 
 
 def text(program: ExportedProgram) -> str:
-    """What a graph computes, as text that is the same whenever and wherever it is loaded."""
+    """The computation of a graph, as text that is the same whenever and wherever it is loaded."""
     return "\n".join(part.code for part in _graphs(program))
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a model hub, in words a user can act on."""
+"""Errors of a model hub, in words a user can act on."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _draw(frame: Any, text: str, size: int, seed: int, what: str) -> list[str]:
 
 
 def _codes(base: str, classes: Sequence[str]) -> dict[str, tuple[object, object]]:
-    """How the data write labels such as "professor / male" and "Books / 1.0"."""
+    """The form of labels in the data, such as "professor / male" and "Books / 1.0"."""
     found: dict[str, tuple[object, object]] = {}
     for label in classes:
         first, _, second = label.partition(" / ")

@@ -29,15 +29,15 @@ class Price:
 
 
 class Judge(Protocol):
-    """What an evaluation needs of a language model; several threads ask at once."""
+    """A language model as an evaluation needs it; several threads ask at once."""
 
     @property
     def name(self) -> str:
-        """What identifies it in a result's key, such as "openai:gpt-4o-mini"."""
+        """Its identity in a result's key, such as "openai:gpt-4o-mini"."""
 
     @property
     def price(self) -> Price | None:
-        """What it costs, where that is known."""
+        """Its price, where that is known."""
 
     def ask(self, system: str, user: str, max_tokens: int) -> str:
         """Its answer.

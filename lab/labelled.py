@@ -134,7 +134,7 @@ def load(
 
 
 def fingerprint(name: str, *, train_size: int, test_size: int, seed: int, classes: Iterable[str] = ()) -> str:
-    """What identifies the texts that `load` gives for the same arguments; they are not read, but a folder's are.
+    """The identity of the texts that `load` gives for the same arguments; they are not read, but a folder's are.
 
     Raises:
         LabError: a folder's file is missing.

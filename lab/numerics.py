@@ -51,7 +51,7 @@ class Delayed:
 
     @property
     def value(self) -> Any:
-        """What was put `delay` steps before, as a Python number; before that the initial value."""
+        """The value put `delay` steps before, as a Python number; before that the initial value."""
         while len(self._waiting) > self._delay:
             tensor, done = self._waiting.popleft()
             if done is not None:

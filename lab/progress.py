@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Progress:
-    """How far a step is.
+    """Progress of a step, in a file.
 
     When the environment variable SAE_LAB_PROGRESS names a file, `{"what", "done", "total", "eta_seconds"}` is put there
     whole, at most five times a second, so that a parent process can draw the bar. Else a rich bar with the time left

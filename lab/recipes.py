@@ -1,4 +1,4 @@
-"""What the training of an architecture is made of: the latents of a batch, the terms of the loss, a falling target.
+"""Parts of an architecture's training: the latents of a batch, the terms of the loss, a falling target.
 
 A recipe says which latents a batch has and what is minimised beside the reconstruction: one small class in each module
 of `lab.architectures`; `lab.baselines` has the loop. They follow Marks et al. 2024,
@@ -53,7 +53,7 @@ class Latents:
 
 @dataclass
 class Step:
-    """What a loss may use: acts and error [batch, d_in], the latents, and how far the run is, in [0, 1).
+    """The values that a loss may use: acts and error [batch, d_in], the latents, and the share of the run, in [0, 1).
 
     `idle` [d_sae] are the tokens since each latent was active; `any_dead` tells whether one was dead a few steps ago.
     """
@@ -68,7 +68,7 @@ class Step:
 
 
 class Recipe:
-    """What an architecture's training adds to the loop.
+    """The part of an architecture's training that is added to the loop.
 
     Args:
         sae: trained in place.

@@ -71,7 +71,7 @@ class ActivationSettings(_Settings):
 
 
 class TrainingSettings(_Settings):
-    """What the lab fixes for every run of a profile: the size of the SAE, the batches and the budget of tokens.
+    """Training as the lab fixes it for every run of a profile: the size of the SAE, the batches, the budget of tokens.
 
     `tokens` may exceed the cached tokens: a run then passes over them more than once. `warmup_fraction` and
     `decay_fraction` are shares of the steps. `settings` overrides fields of the experiment's own configuration.
@@ -101,7 +101,7 @@ class BaselineSettings(_Settings):
 
 
 class LimitSettings(_Settings):
-    """What one step of a campaign may take before it is stopped.
+    """The limits of one step of a campaign.
 
     Of a run (and a plot): memory of all its processes, mapped files aside; processes and threads at a time; what it
     writes to its folder and its /tmp, in bytes and in files; what it prints.

@@ -225,7 +225,7 @@ class _At(nn.Module):
 
 
 def _after(prefix: Prefix | None, rows: int) -> dict[str, Any]:
-    """What a model has to be given to continue a prefix in each of so many rows; the prefix itself is not changed."""
+    """The input of a model that continues a prefix in each of so many rows; the prefix itself is not changed."""
     if prefix is None:
         return {"use_cache": False}
     state = copy.deepcopy(prefix.state)
@@ -263,7 +263,7 @@ def load_subject(settings: SubjectSettings, device: str | None = None) -> Subjec
 
 
 def subject_fingerprint(settings: SubjectSettings, device: str | None = None) -> str | None:
-    """What `load_subject(settings, device).fingerprint` would be, without loading the model.
+    """The fingerprint that `load_subject(settings, device)` would have, without loading the model.
 
     An embedded model is converted for it when that was not done yet. None: a hub's model that was not fetched yet.
     """
@@ -314,7 +314,7 @@ def _reading_hub(
 
 
 def _hub_hash(name: str) -> str | None:
-    """What identifies the weights: a local folder's bytes, or the commit of the hub's copy here, if there is one."""
+    """The identity of the weights: a local folder's bytes, or the commit of the hub's copy here, if there is one."""
     folder = Path(name)
     if folder.is_dir():
         files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json"))

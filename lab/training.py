@@ -1,4 +1,4 @@
-"""What the lab fixes of a training run: its data, their order, the seed, the budget, and what is saved.
+"""A training run as the lab fixes it: its data, their order, the seed, the budget, and the files that are saved.
 
 An experiment's script asks for these and cannot set them: `start` reads the profile, the seed and the overrides from
 the environment of the caller (SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_SETTINGS, SAE_LAB_DEVICE; SAE_LAB_MAX_STEPS for a
@@ -365,7 +365,7 @@ def _number(variable: str, default: int) -> int:
 
 
 def _read_overrides() -> dict[str, Any]:
-    """What the caller's environment says of an experiment's settings."""
+    """The settings of an experiment that the caller's environment gives."""
     text = os.environ.get("SAE_LAB_SETTINGS") or "{}"
     try:
         overrides = json.loads(text)

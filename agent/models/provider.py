@@ -18,7 +18,7 @@ class Client(Model, Protocol):
 
     @property
     def price_known(self) -> bool:
-        """Whether a budget in dollars can be kept."""
+        """Tell whether a budget in dollars can be kept."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Provider:
     other_key_name: str = ""
 
     def is_own(self, base_url: str) -> bool:
-        """Whether an address is the provider's own, so that its key, prices and parameters apply."""
+        """Tell whether an address is the provider's own, so that its key, prices and parameters apply."""
         return is_at(base_url, self.own_url)
 
 
 def is_at(base_url: str, own_url: str) -> bool:
-    """Whether an address is at a provider's own host; an empty one is."""
+    """Tell whether an address is at a provider's own host; an empty one is."""
     return not base_url or urlsplit(base_url).hostname == urlsplit(own_url).hostname
 
 

@@ -1,4 +1,4 @@
-"""What all architectures share: weights, how an SAE reads and writes, and its forms in other libraries.
+"""The base of all architectures: weights, reading and writing of the residual stream, forms in other libraries.
 
 All read x - b_dec and give latents f with decode(f) = f W_dec + b_dec; they differ in what the encoder keeps. A form
 in which b_dec is not subtracted, or in which the magnitude has weights of its own, is brought into this one by

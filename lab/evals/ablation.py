@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lab.artifact import Artifact
 
 N_VALUES = (2, 5, 10, 20, 50, 100, 500)
-"""How many latents SAEBench takes away."""
+"""The numbers of latents that SAEBench takes away."""
 
 _FILE = "probes.safetensors"
 _WITHOUT_N = (10, 20, 100)  # any of these may be meant where a text gives no n
@@ -75,7 +75,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters."""
+    """The set-up, which no SAE enters."""
 
     sets: tuple[Trained, ...]
 
@@ -145,7 +145,7 @@ def strongest(effects: Tensor, most: int) -> Tensor:
 
 
 def effects(latents: Latents, rows: Tensor, weight: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:
-    """What each latent does to a probe is the product of two numbers, which are returned.
+    """The two numbers whose product is what each latent does to a probe.
 
     Args:
         latents: of the set.

@@ -106,7 +106,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters: residuals [n, d_model] and letters [n] (int64, a = 0) of both splits, the residual probe and
+    """The set-up: residuals [n, d_model] and letters [n] (int64, a = 0) of both splits, the residual probe and
     its F1 on the test words [26]."""
 
     train: Tensor
@@ -301,7 +301,7 @@ def _letter(setup: Setup, sae: Artifact, settings: Settings, letter: int, featur
 def absorbed(
     x: Tensor, acts: Tensor, W_dec: Tensor, direction: Tensor, features: list[int], settings: Settings
 ) -> tuple[Tensor, Tensor]:
-    """How far other latents took over what `features` should say (step 3 above).
+    """The share that other latents took over of what `features` should say (step 3 above).
 
     Args:
         x: residuals [n, d_model].

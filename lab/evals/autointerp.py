@@ -103,7 +103,7 @@ class Settings:
 
     @property
     def counts(self) -> Counts:
-        """How many windows of each kind are shown."""
+        """The numbers of windows of each kind that are shown."""
         return Counts(
             self.top_to_explain,
             self.weighted_to_explain,
@@ -117,7 +117,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters: tokens [n, ctx] with the number of real ones [n], where latents count [n, ctx] bool, and the
+    """The set-up: tokens [n, ctx] with the number of real ones [n], where latents count [n, ctx] bool, and the
     residuals there [positions, d_model]."""
 
     tokens: Tensor
@@ -249,7 +249,7 @@ def _words(ctx: Context) -> list[str]:
 
 
 def _cost(examples: dict[int, Examples], judge: Judge, settings: Settings) -> str:
-    """What the questions cost at most, in one line, before the first of them is asked."""
+    """The most that the questions can cost, in one line, before the first of them is asked."""
     prompts = [
         prompt for item in examples.values() for prompt in (_explain_prompt(item), _judge_prompt("", item, settings, 0))
     ]

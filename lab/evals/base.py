@@ -1,4 +1,4 @@
-"""What evaluations share: how a metric is described, what a call offers to them, how one is found and addressed."""
+"""The base of evaluations: descriptions of metrics, the context of a call, keys and set-ups."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does n
 
 @dataclass(frozen=True)
 class Metric:
-    """How to read a number.
+    """A metric, and how to read its numbers.
 
     Args:
         better: which way is better; None: neither.
@@ -64,7 +64,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one evaluation says of one SAE.
+    """The scores of one evaluation for one SAE.
 
     `metrics` holds finite numbers only: one that is undefined for this SAE is left out and named, with the reason, in
     ``details["undefined"]``. `details` is plain data for plots and for a closer look.
@@ -75,7 +75,7 @@ class Scores:
 
 
 class Setup(Protocol):
-    """What an evaluation makes once for all SAEs of one model, layer and data."""
+    """The part of an evaluation that is made once for all SAEs of one model, layer and data."""
 
     @property
     def d_model(self) -> int | None:
@@ -100,7 +100,7 @@ class Evaluation(Protocol):
 
 
 class Context:
-    """What the evaluations of one call have in common. The language model is loaded when first asked for, once.
+    """The context of the evaluations of one call. The language model is loaded when first asked for, once.
 
     Args:
         profile: whose subject model and text are used.
@@ -132,7 +132,7 @@ class Context:
 
     @cached_property
     def subject_fingerprint(self) -> str:
-        """What identifies the language model, its layer, dtype and kind of device; known before it is loaded."""
+        """The identity of the language model, its layer, dtype and kind of device; known before it is loaded."""
         from lab.subject import subject_fingerprint
 
         return subject_fingerprint(self.profile.subject, self._device) or self.subject.fingerprint
@@ -167,7 +167,7 @@ class Context:
         return eval_blocks(self.corpus, self.subject, count).tokens
 
     def remembered(self, sae: Artifact, key: str, make: Callable[[], T]) -> T:
-        """What several evaluations ask of one SAE, made once. It is forgotten with the next SAE.
+        """A value that several evaluations ask of one SAE, made once. It is forgotten with the next SAE.
 
         Args:
             sae: the SAE.
@@ -248,7 +248,7 @@ def _bytes(value: object) -> int:
 
 
 def needs_judge(evaluation: Evaluation) -> bool:
-    """Whether an evaluation asks a language model, which its caller names: it is no part of "all" without one."""
+    """Tell whether an evaluation asks a language model, which its caller names: it is no part of "all" without one."""
     return bool(getattr(evaluation, "NEEDS_JUDGE", False))
 
 

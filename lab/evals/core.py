@@ -120,7 +120,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters. N texts of ctx tokens, of which the first n go through the model.
+    """The set-up: N texts of ctx tokens, of which the first n go through the model.
 
     `tokens` and `mask` (positions that are replaced and measured) are [N, ctx], `resid` is [N, ctx, d_model], in the
     model's dtype and mapped from disk. [n, ctx] are `predicts` (where the next token counts) and, in nats, `clean_ce`,

@@ -61,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters: residuals [n, d_model] that give the ranges, and others that are described."""
+    """The set-up: residuals [n, d_model] that give the ranges, and others that are described."""
 
     ranges: Tensor
     described: Tensor

@@ -55,7 +55,7 @@ class Wanted:
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the texts and their cutting."""
+        """The identity of the texts and their cutting."""
         texts = labelled.fingerprint(
             self.name, train_size=self.train_size, test_size=self.test_size, seed=self.seed, classes=self.classes
         )
@@ -91,7 +91,7 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Latents:
-    """What an SAE says of the N texts of a set: `total` [N, d_sae], the sum over positions that count, `mean` of them
+    """The latents of the N texts of a set: `total` [N, d_sae], the sum over positions that count, `mean` of them
     likewise, and `padding` [d_sae], the latents of a residual that was set to zero."""
 
     total: Tensor

@@ -66,7 +66,7 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters: prompts, residuals and pairs by class of entities; `known` counts the right prompts."""
+    """The set-up: prompts, residuals and pairs by class of entities; `known` counts the right prompts."""
 
     tables: Mapping[str, Table]
     known: Mapping[str, Mapping[str, int]]

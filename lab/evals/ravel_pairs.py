@@ -1,4 +1,4 @@
-"""What of RAVEL's prompts the model completes right, and the pairs that are made of them before any SAE enters."""
+"""RAVEL's prompts that the model completes right, and the pairs that are made of them before any SAE enters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table:
 def completed(
     subject: Subject, prompts: Prompts, resid: Tensor, labels: Sequence[str], prefix: Prefix | None, *, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Whether the model's greedy completion of each prompt says a label.
+    """Tell whether the model's greedy completion of each prompt says a label.
 
     Args:
         subject: the model.

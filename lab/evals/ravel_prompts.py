@@ -34,7 +34,7 @@ PLACE_ATTRIBUTES: dict[str, dict[str, str]] = {
     "Continent": dict(zip(_COUNTRIES, ("Australia", "Asia", "Europe", "Europe", "America"))),
     "Language": dict(zip(_COUNTRIES, ("English", "Hindi", "Italian", "English", "English"))),
 }
-"""What is asked of a place, and the answer for each country; each is one token of SmolLM2."""
+"""The questions about a place, and the answer for each country; each is one token of SmolLM2."""
 
 TRAIN_SIZE, TEST_SIZE = 40, 1200  # a country gives half of each: to examples, and to the shortest places asked about
 _BETWEEN = "\n\n"
@@ -170,7 +170,7 @@ def _encoded(subject: Subject, before: list[int], rows: Sequence[tuple[str, str,
 
 
 def says(label: str, completion: str) -> bool:
-    """Whether a completion, up to a quotation mark, begins with a label or is the beginning of one.
+    """Tell whether a completion, up to a quotation mark, begins with a label or is the beginning of one.
 
     The exceptions are SAEBench's, of the attributes that are asked for.
     """
@@ -195,7 +195,7 @@ _EXCEPTIONS = ("United States", "United Kingdom", "South Korea", "North America"
 
 
 def is_open(label: str, completion: str) -> bool:
-    """Whether what is generated next may change the answer of `says`."""
+    """Tell whether what is generated next may change the answer of `says`."""
     plain = not any(part in label for part in _EXCEPTIONS)
     out = completion.split('"')[0].strip(' "')
     return not (plain and out and (not says(label, completion) or len(out) >= len(label)))

@@ -52,7 +52,7 @@ _ON_ALL = ("probing accuracy on all latents", "probing accuracy with all latents
 
 
 def _names(k: int) -> tuple[str, ...]:
-    """What the accuracy of a probe on k latents is called; without a k, that on one is meant."""
+    """The names of the accuracy of a probe on k latents; without a k, that on one is meant."""
     plain = ("sparse probing", "sparse probing accuracy", "probing accuracy")
     return (
         *(f"{before} {name}" for before in (f"top-{k}", f"k={k}", f"{k}-sparse") for name in plain),
@@ -92,7 +92,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters: the sets, their tasks, and for each set and ``llm_*`` metric each class's accuracy."""
+    """The set-up: the sets, their tasks, and for each set and ``llm_*`` metric each class's accuracy."""
 
     sets: tuple[Pooled, ...]
     tasks: tuple[Tasks, ...]

@@ -123,7 +123,7 @@ def _unembedded(subject: Subject) -> Iterator[list[Tensor]]:
 
 
 def _is_linear(subject: Subject, resid: Tensor) -> bool:
-    """Whether logits are the output matrix times a vector and nothing more."""
+    """Tell whether logits are the output matrix times a vector and nothing more."""
     with _unembedded(subject) as caught:
         logits = subject.logits_from(resid).float()
     plain = caught[0].float() @ subject.model.get_output_embeddings().weight.float().T

@@ -93,7 +93,7 @@ class Sums:
         return found
 
     def histogram(self) -> dict[str, Any]:
-        """How many latents fire how often: counts between edges of log10(density), and those that never did."""
+        """A histogram of firing rates: counts of latents between edges of log10(density), and the dead."""
         density = (self.fired / self.tokens).float()
         alive = density[density > 0].log10().clamp(min=DENSITY_EDGES[0])
         counts = torch.histogram(alive, torch.tensor(DENSITY_EDGES)).hist

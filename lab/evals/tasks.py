@@ -32,8 +32,9 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Training:
-    """How `train_probes` trains: AdamW (decay 0.01) on binary cross-entropy plus `l1` times the weights' L1 norm. The
-    epoch with the best test accuracy is kept; after `patience` epochs without a better one a probe stops."""
+    """The training of `train_probes`: AdamW (decay 0.01) on binary cross-entropy plus `l1` times the weights' L1 norm.
+
+    The epoch with the best test accuracy is kept; after `patience` epochs without a better one a probe stops."""
 
     batch_size: int
     epochs: int

@@ -178,7 +178,7 @@ class _Clamped:
         return self.known[key]
 
     def _right(self, index: int, latents: tuple[int, ...], multiplier: float) -> Tensor:
-        """Whether each question of a part is still answered right, bool [n]."""
+        """Tell whether each question of a part is still answered right, bool [n]."""
         part = self.setup.parts[index]
         right = torch.ones(len(part.exam), dtype=torch.bool)
         position, latent, value = self.acts[index]

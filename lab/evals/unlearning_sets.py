@@ -75,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Setup:
-    """What no SAE enters: residuals of the forget text [n, d_model] and of the retain text, and the questions.
+    """The set-up: residuals of the forget text [n, d_model] and of the retain text, and the questions.
 
     `groups` names what `Exam.group` counts, `forget` is the group to be forgotten. `ctx` gives the model.
     """

@@ -32,7 +32,7 @@ class Window:
 
     @property
     def fires(self) -> bool:
-        """Whether the latent fires anywhere in it."""
+        """Tell whether the latent fires anywhere in it."""
         return any(self.active)
 
     def shown(self, *, marked: bool) -> str:
@@ -51,7 +51,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many windows of each kind are shown to explain and to judge, and how far each reaches to either side."""
+    """The numbers of windows shown to explain and to judge, and how far each reaches to either side."""
 
     top_explain: int
     weighted_explain: int

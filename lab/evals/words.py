@@ -117,7 +117,7 @@ def prompt_before(tokenizer: Any, template: str, examples: Sequence[Word], bos: 
 
 
 def _text(tokenizer: Any, token: str) -> str:
-    """What a vocabulary entry spells. Some tokenizers drop the space that SentencePiece writes as a low line."""
+    """The text of a vocabulary entry. Some tokenizers drop the space that SentencePiece writes as a low line."""
     text = str(tokenizer.convert_tokens_to_string([token]))
     return " " + text if token.startswith("▁") and not text.startswith(" ") else text
 

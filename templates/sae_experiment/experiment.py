@@ -67,7 +67,7 @@ class Latents:
 
 @dataclass
 class Step:
-    """What a loss may use in one step.
+    """The values that a loss may use in one step.
 
     batch: acts [batch, d_in]; on request also previous [batch, d_in] (one token earlier), has_previous [batch] and
         source [batch] (which set of texts, an index into run.sources).
@@ -87,7 +87,7 @@ class Step:
 
 
 class SAE(nn.Module):
-    """What the architectures share. The lab reads W_enc, b_enc, W_dec (unit rows), b_dec, encode() and decode()."""
+    """The base of the architectures. The lab reads W_enc, b_enc, W_dec (unit rows), b_dec, encode() and decode()."""
 
     def __init__(self, d_in: int, cfg: Config) -> None:
         super().__init__()

@@ -99,7 +99,7 @@ ARCHITECTURE = Architecture(JumpReLU, LatentKRecipe, sae_lens="jumprelu", traine
 '''
 
 EVALUATION = '''
-"""How near the rows of an SAE's decoder lie to each other."""
+"""The nearness of the rows of an SAE's decoder to each other."""
 
 from dataclasses import dataclass
 

@@ -159,7 +159,7 @@ def told(tmp_path_factory):
     faults = [*TRANSIENT, FATAL, *TRANSIENT]
 
     def reply(call):
-        """What is asked again, since the call before was spoilt or came too late, is answered as before."""
+        """A question asked again, since the call before was spoilt or came too late, is answered as before."""
         number = list(dict.fromkeys(other.prompt for other in server.calls)).index(call.prompt)
         return REPLIES[number] if number < len(REPLIES) else CLOSING
 

@@ -41,7 +41,7 @@ def values(annotation):
 
 
 def names(event):
-    """What the fields of an event are called in a line, in their order."""
+    """The names of an event's fields in a line, in their order."""
     return {field.validation_alias or name: field.annotation for name, field in event.model_fields.items()}
 
 

@@ -24,7 +24,7 @@ SET_UP = "set-up: model, activations, evaluations"
 
 
 class NotingSettings(ExecutorSettings):
-    """What the executor of this test can be asked for."""
+    """The settings of the executor of this test."""
 
     file: Path = Path("noted")
 

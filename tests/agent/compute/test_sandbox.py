@@ -286,7 +286,7 @@ MARK = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def decide(program, mark, number, *arguments):
-    """What a filter says to a call: the kernel's rules for the few instructions that are used."""
+    """The answer of a filter to a call: the kernel's rules for the few instructions that are used."""
     padded = [*arguments, 0, 0, 0, 0, 0, 0][:6]
     record = struct.pack("=iIQ6Q", number, mark, 0, *padded)
     code = list(struct.iter_unpack("=HBBI", program))

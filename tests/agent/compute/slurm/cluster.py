@@ -150,12 +150,12 @@ class Cluster:
                     process.wait()
 
     def call(self, *command: str) -> str:
-        """What a client of Slurm prints; it may fail."""
+        """The output of a client of Slurm; it may fail."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
     def of_job(self, job: str) -> list[Path]:
-        """What Slurm started for a job on its node; another cluster may have a job of that number."""
+        """The processes that Slurm started for a job on its node; another cluster may have a job of that number."""
         found = processes(f"SLURM_CONF={self.config}")
         step = f"slurmstepd: [{job}."
         return [

@@ -1,4 +1,4 @@
-"""What a user writes about a cluster, and what Slurm's commands print. No cluster is needed."""
+"""The user's settings of a cluster, and the output of Slurm's commands. No cluster is needed."""
 
 import sys
 from dataclasses import replace

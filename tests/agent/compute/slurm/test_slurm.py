@@ -111,7 +111,7 @@ def submitted(path: Path, count: int = 1) -> str:
 
 
 def stop_once(log: Path) -> None:
-    """What the user does when a run has begun."""
+    """The user's part once a run has begun."""
     if log.is_file():
         raise KeyboardInterrupt
 
@@ -136,7 +136,7 @@ def in_thread(function) -> tuple[threading.Thread, list]:
 
 
 def outcome_of(thread: threading.Thread, outcome: list, seconds: float = 120) -> ProcessResult | AgentError:
-    """What came of `in_thread`; patient, since a machine may have other work."""
+    """The outcome of `in_thread`; patient, since a machine may have other work."""
     thread.join(seconds)
     assert not thread.is_alive(), "it goes on"
     assert outcome, "it raised; the trace is among the warnings"
