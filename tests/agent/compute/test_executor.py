@@ -10,13 +10,13 @@ from agent.base.screen import Screen
 from agent.campaign.ledger import read_event
 from agent.campaign.workspace import Workspace
 from agent.cli.begin import begin, check, reopen
+from agent.cli.options import make_parser
 from agent.cli.side_by_side import places
 from agent.compute.executor import EXECUTORS, Kind, make_executor
 from agent.compute.gpus import Gpus
 from agent.compute.job import carry_out
 from agent.compute.local_executor import Local
 from agent.compute.settings import ExecutorSettings
-from agent.launch import _parser
 from agent.steps.baselines import prepare
 from tests.agent.campaigns import IDEA, TINY
 
@@ -67,7 +67,7 @@ def test_a_class_and_a_line_in_the_table_carry_out_a_step_of_a_campaign(tmp_path
     noted, file = tmp_path / "noted", tmp_path / "noting.toml"
     file.write_text(f"file = {str(noted)!r}\n")
     given = ["--idea", IDEA, "--model", "script", "--profile", str(TINY), "--runs", str(tmp_path)]
-    arguments = _parser().parse_args([*given, "--executor", "noting", "--noting", str(file)])
+    arguments = make_parser().parse_args([*given, "--executor", "noting", "--noting", str(file)])
     (campaign,) = begin([check(arguments, IDEA)], tmp_path, [Screen()])
     assert prepare(campaign)["subject"]
     assert noted.read_text() == f"{IDEA} {SET_UP}\n"
@@ -77,7 +77,7 @@ def test_a_class_and_a_line_in_the_table_carry_out_a_step_of_a_campaign(tmp_path
     path = campaign.workspace.path
     begun = json.loads((path / "ledger.jsonl").read_text().splitlines()[0])["data"]["settings"]
     assert (begun["executor"], begun["noting"], begun["slurm"]) == ("noting", {"file": str(noted)}, None)
-    again = reopen(Workspace(path), Screen("quiet"), _parser().parse_args(["--resume", str(path)]))
+    again = reopen(Workspace(path), Screen("quiet"), make_parser().parse_args(["--resume", str(path)]))
     prepare(again)
     assert noted.read_text() == f"{IDEA} {SET_UP}\n" * 2
     assert places([(again.executor, 1), (Local(Gpus(["0", "1", "2", "3"], tmp_path)), 2)]) == 2
@@ -88,7 +88,7 @@ def test_a_class_and_a_line_in_the_table_carry_out_a_step_of_a_campaign(tmp_path
 def test_what_an_executor_lacks_is_told_before_anything_is_made(tmp_path):
     file = tmp_path / "noting.toml"
     given = ["--idea", IDEA, "--model", "script", "--profile", str(TINY), "--runs", str(tmp_path / "runs")]
-    arguments = _parser().parse_args([*given, "--executor", "noting", "--noting", str(file)])
+    arguments = make_parser().parse_args([*given, "--executor", "noting", "--noting", str(file)])
     for text, said in (
         ("file = '/no/such/place/noted'", r"^/no/such/place/noted is nowhere$"),
         ("place = 'here'", r"noting.toml: there is no setting place; there are file$"),
@@ -104,7 +104,7 @@ def test_an_executor_that_is_not_in_the_table_is_named_with_those_that_are(capsy
     with pytest.raises(AgentError, match="there is no executor nowhere; there are local, slurm"):
         make_executor("nowhere")
     with pytest.raises(SystemExit):
-        _parser().parse_args(["--executor", "nowhere"])
+        make_parser().parse_args(["--executor", "nowhere"])
     assert "invalid choice: 'nowhere'" in capsys.readouterr().err
     with pytest.raises(AgentError, match="executor Value error, there are local, slurm"):
         read_event("settings", {"settings": {"executor": "nowhere"}})

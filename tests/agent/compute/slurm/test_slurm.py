@@ -23,6 +23,7 @@ from agent.campaign.history import read_state
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.cli.begin import take_up
+from agent.cli.options import make_parser
 from agent.compute.jail.spec import Limits
 from agent.compute.job import Job
 from agent.compute.local import ProcessResult
@@ -30,7 +31,6 @@ from agent.compute.slurm.executor import Cluster, Slurm, _jobs, _mark, shared_cl
 from agent.compute.slurm.settings import SlurmSettings
 from agent.compute.slurm.submission import submit
 from agent.idea import load_idea
-from agent.launch import _parser
 from agent.steps.jobs import Host
 from tests.agent.campaigns import IDEA, ROOT, TINY
 from tests.agent.compute.slurm import cluster as node
@@ -370,7 +370,7 @@ def test_a_stopped_launcher_leaves_its_job_and_a_forgotten_one_is_cancelled(clus
     assert f"job {number} (run 1: training) goes on" in capsys.readouterr().out
     assert cluster.call("squeue", "-h", "-j", number, "-o", "%T") == "RUNNING"
     # Whoever goes on without the cluster wants nothing more from it.
-    arguments = _parser().parse_args(["--resume", str(campaign.workspace.path), "--executor", "local"])
+    arguments = make_parser().parse_args(["--resume", str(campaign.workspace.path), "--executor", "local"])
     take_up(opened(campaign.workspace.path), arguments)
     assert cluster.call("squeue", "-h", "-j", number, "--states=all", "-o", "%T") == "CANCELLED"
 
