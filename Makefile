@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo test test-fast test-kills lint format pins bench bench-evals aider sae-bench clean
+.PHONY: help setup demo test test-fast test-kills lint format docs pins bench bench-evals aider sae-bench clean
 
 help:
 	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-fast  the tests that take little time, before every commit"
 	@echo "make test-kills  kill a campaign's launcher 100 times (about 10 min)"
 	@echo "make lint   ruff, mypy and the import contracts"
+	@echo "make docs   the documentation as a site, in site/"
 	@echo "make bench  our edit engine beside aider's"
 	@echo "make bench-evals  the evaluations beside SAEBench's, in an environment of its own (about 10 min)"
 	@echo "make aider  an environment of its own for --editor aider"
@@ -57,6 +58,10 @@ lint: setup
 format: setup
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+# Strict: a link that leads nowhere is an error.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 # requirements.txt anew; what belongs to one build of torch is left to torch.
 pins: setup
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev -o requirements.txt --no-header --no-annotate
@@ -88,4 +93,4 @@ sae-bench: .sae-bench-venv/.ready
 	@touch $@
 
 clean:
-	@rm -rf $(VENV) .aider-venv .sae-bench-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	@rm -rf $(VENV) .aider-venv .sae-bench-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* site
