@@ -8,6 +8,7 @@ import pytest
 
 from agent.audit import Document, audit, gather, make_document
 from agent.audit.evidence import Evidence
+from agent.campaign.events import BaselinesMade, Stale
 from agent.campaign.record import Record
 from agent.campaign.workspace import Workspace
 from agent.report.notes import notes_text
@@ -31,9 +32,9 @@ def folder(tmp_path: Path) -> Path:
         results["entries"]["core"]["metrics"]["explained_variance"]["value"] += 0.05
         path.write_text(json.dumps(results))
     ledger = Workspace(folder).ledger
-    made = next(event for event in ledger.events if event.kind == "baselines")
-    ledger.append("stale", changes=["the evaluator of core"], accepted=False)
-    ledger.append("baselines", **made.data)
+    made = next(event for event in ledger.events if isinstance(event, BaselinesMade))
+    ledger.append(Stale(changes=["the evaluator of core"], accepted=False))
+    ledger.append(made)
     return folder
 
 
