@@ -15,7 +15,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -288,8 +288,8 @@ def _write(folder: Path, state: dict[str, Tensor], programs: Mapping[str, Any], 
         for name, program in programs.items():
             graphs.write(program, part / name)
         _write_card(part, card)
-        card["fingerprint"] = _read(part, "cpu").fingerprint
-        _write_card(part, card)
+        saved = _read(part, "cpu")
+        _write_card(part, {**card, "fingerprint": saved.fingerprint})
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
@@ -299,7 +299,7 @@ def _write(folder: Path, state: dict[str, Tensor], programs: Mapping[str, Any], 
         raise LabError(f"cannot write {folder / WEIGHTS}: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return load(folder)
+    return replace(saved, folder=folder, meta=_read_card(folder / CARD))
 
 
 def _write_card(folder: Path, card: Mapping[str, Any]) -> None:

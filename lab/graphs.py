@@ -7,7 +7,6 @@ tensor operators through.
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import pickle
@@ -69,17 +68,6 @@ def export(module: nn.Module, method: str, rows: Tensor, scale: float = 1.0) -> 
     Raises:
         LabError: the method cannot be traced, for example because it branches on values.
     """
-    unused = _unused(_trace(module, method, rows, scale))
-    if not unused:
-        return _trace(module, method, rows, scale)
-    lean = copy.deepcopy(module, {id(tensor): tensor for tensor in module.state_dict(keep_vars=True).values()})
-    for name in unused:
-        owner, _, leaf = name.rpartition(".")
-        delattr(lean.get_submodule(owner), leaf)
-    return _trace(lean, method, rows, scale)
-
-
-def _trace(module: nn.Module, method: str, rows: Tensor, scale: float) -> ExportedProgram:
     batch = {0: Dim("batch")}
     try:
         program = torch.export.export(
@@ -91,6 +79,7 @@ def _trace(module: nn.Module, method: str, rows: Tensor, scale: float) -> Export
             f"{method}() cannot be exported as a graph for any batch size: {reason[:300]} "
             "(use tensor operations only: no .item(), no if on tensor values, no fixed batch size)"
         ) from error
+    _drop_unused(program)
     for graph in _graphs(program):
         for node in graph.graph.nodes:  # traces hold the paths of the machine that ran the training
             node.meta.pop("stack_trace", None)
@@ -98,12 +87,19 @@ def _trace(module: nn.Module, method: str, rows: Tensor, scale: float) -> Export
     return program
 
 
-def _unused(program: ExportedProgram) -> list[str]:
+def _drop_unused(program: ExportedProgram) -> None:
+    """Take the parameters and buffers away that a graph does not use."""
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    idle = {node.name for node in program.graph.nodes if node.op == "placeholder" and not node.users}
-    used = {full for name, full in names.items() if name not in idle}
-    return sorted(full.removeprefix(f"{_MODULE}.") for full in set(names.values()) - used)
+    unused = [node for node in program.graph.nodes if node.name in names and not node.users]
+    dropped = {node.name for node in unused}
+    for node in unused:
+        program.graph.erase_node(node)
+    signature.input_specs[:] = [spec for spec in signature.input_specs if spec.arg.name not in dropped]
+    for full in {names[name] for name in dropped} - {full for name, full in names.items() if name not in dropped}:
+        program.state_dict.pop(full, None)
+        program.constants.pop(full, None)
+    program.graph_module.recompile()
 
 
 def _graphs(program: ExportedProgram) -> Iterator[torch.fx.GraphModule]:

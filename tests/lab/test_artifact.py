@@ -1,6 +1,7 @@
 """An SAE on disk: what is written computes what the module did, and what is damaged or hostile is refused."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -82,6 +83,19 @@ def acts(rows: int = 64) -> Tensor:
 def save(folder: Path, module: nn.Module, architecture: str = "relu", **meta: object) -> artifact.Artifact:
     meta = {"architecture": architecture, "k": K, **meta}
     return artifact.save(folder, module, input_scale=SCALE, meta=meta, sample_acts=acts())
+
+
+@pytest.fixture(scope="module")
+def topk_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a TopK SAE, to be copied."""
+    save(folder := tmp_path_factory.mktemp("topk") / "sae", TopK())
+    return folder
+
+
+@pytest.fixture
+def topk(topk_once: Path, tmp_path: Path) -> Path:
+    """A folder with a TopK SAE, the test's own."""
+    return shutil.copytree(topk_once, tmp_path / "sae")
 
 
 @pytest.mark.parametrize("module", [Relu(), TopK(), JumpRelu(), JumpRelu(1), Gated(), Squashed()], ids=type)
@@ -254,11 +268,10 @@ def _other(folder: Path, name: str, seed_shift: float = 1.0) -> None:
         (lambda folder: _other(folder, artifact.WEIGHTS), "disagrees with weights.safetensors"),
     ],
 )
-def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, damage: object, message: str) -> None:
-    save(tmp_path / "sae", TopK())
-    damage(tmp_path / "sae")  # type: ignore[operator]
+def test_a_damaged_folder_is_refused_in_one_line(topk: Path, damage: object, message: str) -> None:
+    damage(topk)  # type: ignore[operator]
     with pytest.raises(LabError, match=message) as caught:
-        artifact.load(tmp_path / "sae")
+        artifact.load(topk)
     assert "\n" not in str(caught.value)
 
 
@@ -287,19 +300,17 @@ def _rewrite(path: Path, member: str, old: bytes, new: bytes) -> None:
         ("model_weights_config.json", b'"use_pickle": false', b'"use_pickle": true', "pickled objects"),
     ],
 )
-def test_a_hostile_graph_is_not_loaded(tmp_path: Path, member: str, old: bytes, new: bytes, message: str) -> None:
-    save(tmp_path / "sae", TopK())
-    _rewrite(tmp_path / "sae" / artifact.ENCODE, member, old, new)
+def test_a_hostile_graph_is_not_loaded(topk: Path, member: str, old: bytes, new: bytes, message: str) -> None:
+    _rewrite(topk / artifact.ENCODE, member, old, new)
     with pytest.raises(LabError, match=message):
-        artifact.load(tmp_path / "sae")
+        artifact.load(topk)
 
 
-def test_an_archive_with_more_than_a_graph_is_not_loaded(tmp_path: Path) -> None:
-    save(tmp_path / "sae", TopK())
-    with zipfile.ZipFile(tmp_path / "sae" / artifact.ENCODE, "a") as archive:
+def test_an_archive_with_more_than_a_graph_is_not_loaded(topk: Path) -> None:
+    with zipfile.ZipFile(topk / artifact.ENCODE, "a") as archive:
         archive.writestr("encode/data/constants/opaque_obj_0", b"cos\nsystem\n")
     with pytest.raises(LabError, match="no part of a plain graph"):
-        artifact.load(tmp_path / "sae")
+        artifact.load(topk)
 
 
 @pytest.mark.parametrize(
