@@ -133,20 +133,25 @@ class Corpus:
             LabError: the data cannot be read.
         """
         if self.settings.source == "hub":
-            yield from self._fresh(self._streamed(), split)
+            yield from (item for own, item in self._fresh(self._streamed()) if own == split)
             return
-        if split not in self._kept:
-            found = self._fresh(self._packaged(), split)
-            self._kept[split] = sorted(found, key=lambda item: _hash(f"{self.settings.seed} {item.id}"))
+        if not self._kept:
+            # Reading takes seconds, so it is done once for both splits.
+            kept: dict[Split, list[Document]] = {"train": [], "eval": []}
+            for own, item in self._fresh(self._packaged()):
+                kept[own].append(item)
+            for items in kept.values():
+                items.sort(key=lambda item: _hash(f"{self.settings.seed} {item.id}"))
+            self._kept = kept
         yield from self._kept[split]
 
-    def _fresh(self, documents: Iterator[Document], split: Split) -> Iterator[Document]:
-        """Those of the split, the first of each kind only."""
+    def _fresh(self, documents: Iterator[Document]) -> Iterator[tuple[Split, Document]]:
+        """The first document of each kind, and its split."""
         seen: set[int] = set()
         for item in documents:
-            if item.id not in seen and _in_eval(item.id, self.settings.eval_fraction) == (split == "eval"):
+            if item.id not in seen:
                 seen.add(item.id)
-                yield item
+                yield ("eval" if _in_eval(item.id, self.settings.eval_fraction) else "train"), item
 
     def blocks(self, subject: Subject, split: Split) -> Iterator[Block]:
         """The split cut into blocks, the sources in turn so that all have given about as many tokens at any time.

@@ -53,17 +53,18 @@ def noisy(d: int, seed: int = 0) -> ReluSae:
 KINDS = {"identity": identity, "silent": silent, "noisy": noisy}
 
 
+def save_kind(run_dir: Path, sae: str | nn.Module, d: int = 576, **facts: object) -> Artifact:
+    """Save an SAE into a run folder: a kind of KINDS or a module, the width, and optional facts for sae.json."""
+    module = KINDS[sae](d) if isinstance(sae, str) else sae
+    acts = torch.randn(64, d, generator=torch.Generator().manual_seed(1)) * 5
+    meta = {"architecture": "relu", **facts}
+    return save(run_dir / "sae", module, input_scale=1.0, meta=meta, sample_acts=acts)
+
+
 @pytest.fixture
 def save_sae() -> SaveSae:
-    """Save an SAE into a run folder: a kind of KINDS or a module, the width, and optional facts for sae.json."""
-
-    def saving(run_dir: Path, sae: str | nn.Module, d: int = 576, **facts: object) -> Artifact:
-        module = KINDS[sae](d) if isinstance(sae, str) else sae
-        acts = torch.randn(64, d, generator=torch.Generator().manual_seed(1)) * 5
-        meta = {"architecture": "relu", **facts}
-        return save(run_dir / "sae", module, input_scale=1.0, meta=meta, sample_acts=acts)
-
-    return saving
+    """`save_kind`."""
+    return save_kind
 
 
 @pytest.fixture(scope="session")

@@ -195,15 +195,27 @@ def run_template(out_dir: Path, profile: Path, **settings: object) -> subprocess
     )
 
 
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, tiny_profile_path: Path, tiny_store: ActivationStore
+) -> dict[str, Path]:
+    """The template's run of each architecture."""
+    folders = {}
+    for architecture in ("topk", "relu"):
+        folders[architecture] = tmp_path_factory.mktemp("trained") / architecture
+        done = run_template(folders[architecture], tiny_profile_path, architecture=architecture)
+        assert done.returncode == 0, done.stderr
+    return folders
+
+
 @pytest.mark.parametrize("architecture", ["topk", "relu"])
-def test_alone(tmp_path: Path, tiny_profile_path: Path, tiny_store: ActivationStore, architecture: str) -> None:
-    done = run_template(tmp_path / "run", tiny_profile_path, architecture=architecture)
-    assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "run" / "training.json").read_text())
+def test_alone(trained: dict[str, Path], tiny_store: ActivationStore, architecture: str) -> None:
+    run = trained[architecture]
+    record = json.loads((run / "training.json").read_text())
     assert record["architecture"] == architecture
     assert record["tokens"] == record["steps"] * record["batch_size"] == 30_720
     assert record["curves"]["explained_variance"][-1] > 0.3
-    sae = artifact.load(tmp_path / "run" / "sae")
+    sae = artifact.load(run / "sae")
     raw = tiny_store.acts[:512].float()
     latents = sae.encode(raw)
     l0 = (latents > 0).float().sum(dim=1).mean()
@@ -211,12 +223,10 @@ def test_alone(tmp_path: Path, tiny_profile_path: Path, tiny_store: ActivationSt
     assert (sae.decode(latents) - raw).square().sum() < 0.7 * (raw - raw.mean(dim=0)).square().sum()
 
 
-def test_the_same_seed_gives_the_same_sae(tmp_path: Path, tiny_profile_path: Path, tiny_store: ActivationStore) -> None:
-    found = []
-    for name in ("a", "b"):
-        assert run_template(tmp_path / name, tiny_profile_path).returncode == 0
-        found.append(artifact.load(tmp_path / name / "sae").fingerprint)
-    assert found[0] == found[1]
+def test_the_same_seed_gives_the_same_sae(trained: dict[str, Path], tmp_path: Path, tiny_profile_path: Path) -> None:
+    assert run_template(tmp_path / "again", tiny_profile_path).returncode == 0
+    fingerprints = {artifact.load(folder / "sae").fingerprint for folder in (trained["topk"], tmp_path / "again")}
+    assert len(fingerprints) == 1
 
 
 def test_a_wrong_setting_is_one_line(tmp_path: Path, tiny_profile_path: Path, tiny_store: ActivationStore) -> None:

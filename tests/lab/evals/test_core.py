@@ -15,6 +15,7 @@ from lab.evals.base import Context, Scores
 from lab.evals.core import Settings, Setup
 from lab.settings import Profile
 from lab.subject import Subject
+from tests.lab.conftest import save_kind
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,13 @@ def settings(tiny_profile: Profile) -> Settings:
 @pytest.fixture(scope="module")
 def setup(tiny_context: Context, settings: Settings) -> Setup:
     return core.prepare(tiny_context, settings)
+
+
+@pytest.fixture(scope="module")
+def noisy(tiny_context: Context, setup: Setup, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A bad SAE and its scores."""
+    sae = save_kind(tmp_path_factory.mktemp("noisy"), "noisy")
+    return sae, core.score(tiny_context, setup, sae, settings)
 
 
 @pytest.fixture
@@ -74,11 +82,8 @@ def whole_model(subject: Subject, tokens: Tensor, replace: Any) -> Tensor:
         handle.remove()
 
 
-def test_a_bad_sae_scores_what_the_whole_model_says(
-    tiny_context: Context, setup: Setup, settings: Settings, save_sae: Any, tmp_path: Path
-) -> None:
-    sae = save_sae(tmp_path, "noisy")
-    metrics = core.score(tiny_context, setup, sae, settings).metrics
+def test_a_bad_sae_scores_what_the_whole_model_says(tiny_context: Context, setup: Setup, noisy: Any) -> None:
+    sae, metrics = noisy[0], noisy[1].metrics
     n = len(setup.clean_ce)
     tokens, mask = setup.tokens[:n], setup.mask[:n]
 
@@ -112,11 +117,8 @@ def test_a_bad_sae_scores_what_the_whole_model_says(
         assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
-def test_statistics_are_saebenchs_formulas(
-    tiny_context: Context, setup: Setup, settings: Settings, save_sae: Any, tmp_path: Path
-) -> None:
-    sae = save_sae(tmp_path, "noisy")
-    metrics = core.score(tiny_context, setup, sae, settings).metrics
+def test_statistics_are_saebenchs_formulas(setup: Setup, settings: Settings, noisy: Any) -> None:
+    sae, metrics = noisy[0], noisy[1].metrics
     rows: dict[str, list[Tensor]] = {}
     fired = torch.zeros(sae.d_sae, dtype=torch.float64)
     for start in range(0, len(setup.tokens), settings.batch_size):
@@ -180,8 +182,8 @@ def test_residuals_are_read_back_as_the_model_gave_them(tiny_context: Context, s
     assert torch.equal(setup.resid[:4], tiny_context.subject.residuals(setup.tokens[:4]))
 
 
-def test_two_calls_agree(scores: Any) -> None:
-    assert scores("noisy") == scores("noisy")
+def test_two_calls_agree(scores: Any, noisy: Any) -> None:
+    assert scores("noisy") == noisy[1]
 
 
 @pytest.mark.parametrize(("values", "message"), [((0, 1, 1), "at least 1"), ((4, 2, 1), "must not be below")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -86,8 +87,23 @@ class Plain:
         return (self.sae.decode(f) + error).sum(0) / self.mask[row].sum()
 
 
-def plain_of(subject: Subject, found: pooled.Pooled, sae: Artifact) -> Plain:
-    """The same texts in the same rows, found by reading the set again."""
+PlainOf = Callable[[pooled.Pooled], Plain]
+
+
+@pytest.fixture(scope="module")
+def plain_of(tiny_subject: Subject, sae: Artifact) -> PlainOf:
+    """The same texts in the same rows, found by reading the set again; those of one set once."""
+    kept: dict[Wanted, Plain] = {}
+
+    def of(found: pooled.Pooled) -> Plain:
+        if found.wanted not in kept:
+            kept[found.wanted] = read_again(tiny_subject, found, sae)
+        return kept[found.wanted]
+
+    return of
+
+
+def read_again(subject: Subject, found: pooled.Pooled, sae: Artifact) -> Plain:
     wanted = found.wanted
     data = labelled.load(
         wanted.name,
@@ -119,7 +135,7 @@ def plain_effect(plain: Plain, rows: Tensor, weight: Tensor) -> tuple[Tensor, Te
 
 
 def test_sparse_probing_is_what_sklearn_finds_on_means(
-    tiny_context: Context, tiny_profile: Profile, tiny_subject: Subject, sae: Artifact
+    tiny_context: Context, tiny_profile: Profile, sae: Artifact, plain_of: PlainOf
 ) -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -127,7 +143,7 @@ def test_sparse_probing_is_what_sklearn_finds_on_means(
     setup = sparse_probing.prepare(tiny_context, settings)
     scores = sparse_probing.score(tiny_context, setup, sae, settings)
     found, tasks = setup.sets[0], setup.tasks[0]
-    plain = plain_of(tiny_subject, found, sae)
+    plain = plain_of(found)
     rows = range(len(plain.x))
     inputs = {"llm": found.mean, "sae": pooled.latents(tiny_context, found, sae).mean}
     torch.testing.assert_close(inputs["llm"], torch.stack([plain.mean_residual(row) for row in rows]), **CLOSE)
@@ -151,13 +167,13 @@ def test_sparse_probing_is_what_sklearn_finds_on_means(
 
 
 def test_tpp_is_what_ablating_text_by_text_gives(
-    tiny_context: Context, tiny_profile: Profile, tiny_subject: Subject, sae: Artifact
+    tiny_context: Context, tiny_profile: Profile, sae: Artifact, plain_of: PlainOf
 ) -> None:
     settings = settings_of(tiny_profile, "tpp", n_values=(2, 20, 500))
     setup = tpp.prepare(tiny_context, settings)
     scores = tpp.score(tiny_context, setup, sae, settings)
     trained = setup.sets[0]
-    plain, tasks, probe = plain_of(tiny_subject, trained.pooled, sae), trained.tasks, trained.probe
+    plain, tasks, probe = plain_of(trained.pooled), trained.tasks, trained.probe
     probes = list(zip(probe.weight, probe.bias))
     clean = [right(plain, rows, *probes[j], []) for j, rows in enumerate(tasks.test)]
     for n in (2, 20):
@@ -182,13 +198,13 @@ def test_tpp_is_what_ablating_text_by_text_gives(
 
 
 def test_scr_is_what_ablating_text_by_text_gives(
-    tiny_context: Context, tiny_profile: Profile, tiny_subject: Subject, sae: Artifact
+    tiny_context: Context, tiny_profile: Profile, sae: Artifact, plain_of: PlainOf
 ) -> None:
     settings = settings_of(tiny_profile, "scr", n_values=(20,))
     setup = scr.prepare(tiny_context, settings)
     scores = scr.score(tiny_context, setup, sae, settings)
     trained = setup.sets[0]
-    plain, tasks, probe = plain_of(tiny_subject, trained.pooled, sae), trained.tasks, trained.probe
+    plain, tasks, probe = plain_of(trained.pooled), trained.tasks, trained.probe
     probes = list(zip(probe.weight, probe.bias))
     before = [right(plain, rows, *probes[2], []) for rows in tasks.test[:2]]
     for n in (20,):
