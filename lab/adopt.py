@@ -1,4 +1,4 @@
-"""SAEs from elsewhere become a run folder: SAELens' and dictionary_learning's files, local or on a hub.
+"""The adoption of SAEs from elsewhere into a run folder: SAELens' and dictionary_learning's files, local or on a hub.
 
 What is written is what a run of this lab writes (`lab.artifact`), so everything that scores a run scores it. No code of
 theirs is run and nothing is unpickled but plain tensors.

@@ -78,7 +78,7 @@ class Artifact:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.W_dec.device
 
     def encode(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where tensors are computed."""
+"""The choice of the device that tensors are computed on."""
 
 from __future__ import annotations
 

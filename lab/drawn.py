@@ -1,4 +1,4 @@
-"""Runs a plotting script and notes what each figure that it saves lacks.
+"""A plotting script's run, with notes of what each figure that it saves lacks.
 
     python -P -m lab.drawn --report FILE plot.py
 

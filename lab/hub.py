@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def reason(error: BaseException, what: str) -> str | None:
-    """Why the hub gave nothing, and what to do; None where the error is of another kind.
+    """The reason that the hub gave nothing, and what to do; None where the error is of another kind.
 
     Args:
         error: as it was raised; its causes are looked through too.

@@ -12,7 +12,7 @@ from lab.errors import LabError
 
 
 def folder() -> Path:
-    """Where the files lie.
+    """The folder of the files.
 
     Raises:
         LabError: the package is not installed.

@@ -1,4 +1,4 @@
-"""Where in the model an SAE reads, and whether that is where a profile scores."""
+"""The place in the model that an SAE reads, checked against the one that a profile scores at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes what all runs of a profile share, once: the converted model, the activations, the evaluations' set-up.
+"""The making of what all runs of a profile share, once: the converted model, the activations, the evaluations' set-up.
 
     python -m lab.prepare [--profile NAME] [--evals core,absorption] [--device cpu] [--facts FILE]
 

@@ -1,4 +1,4 @@
-"""Which steps of a run are done: all, the first ones in a short trial, a few in a smoke run (`lab.smoke`)."""
+"""The steps of a run that are done: all, the first ones in a short trial, a few in a smoke run (`lab.smoke`)."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds:
 
 
 def _single_steps(script: Path, steps: int) -> str:
-    """Which steps of the real run are tried: its start and end, round numbers, and the numbers in the script."""
+    """The steps of the real run that are tried: its start and end, round numbers, and the numbers in the script."""
     numbers = {
         node.value
         for node in ast.walk(ast.parse(script.read_text(encoding="utf-8")))

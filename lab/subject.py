@@ -152,7 +152,7 @@ class Subject:
         outlier_factor: float = 5.0,
         drop_first: bool = True,
     ) -> Tensor:
-        """Which positions an SAE is trained on and may replace.
+        """The positions that an SAE is trained on and may replace.
 
         Left out are position 0 and norms far above the median (massive activations carry no feature and would rule a
         squared error), and special tokens.

@@ -1,4 +1,4 @@
-"""Looks over the shoulder of a training loop: values that are not finite, empty means, loss terms without effect.
+"""A watch over a training loop: values that are not finite, empty means, loss terms without effect.
 
 It sees every call of torch's Python interface (`TorchFunctionMode`) between `lab.training.start` and `run.save`, and
 changes none of them. It is slow, so it is for smoke runs (`lab.smoke`).

@@ -139,7 +139,7 @@ class Context:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where models and SAEs are run."""
+        """The device that models and SAEs are run on."""
         return choose_device(self._device)
 
     @cached_property

@@ -37,7 +37,7 @@ _LATENTS = {"cpu": 2**25, "cuda": 2**29}  # numbers that encoding holds at a tim
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which texts, and how they are cut.
+    """The texts that are wanted, and their cutting.
 
     `train_size`, `test_size`, `seed` and `classes` are those of `lab.labelled.load`; of classes in `halved` only half
     as many texts are used. `context` tokens of a text are kept. With `skip_outliers` position 0 and massive activations

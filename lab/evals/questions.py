@@ -167,7 +167,7 @@ def answers(subject: Subject, exam: Exam, resid: Tensor, prefix: Prefix | None, 
 
 
 def answered_right(subject: Subject, exams: Sequence[Exam], *, batch_size: int, what: str) -> tuple[Tensor, Tensor]:
-    """Which questions the model answers right in every form of the exam.
+    """The questions that the model answers right in every form of the exam.
 
     Args:
         subject: the model.

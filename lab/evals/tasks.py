@@ -44,7 +44,7 @@ class Training:
 
 
 def positive(rows: Tensor) -> Tensor:
-    """Which of the rows of tasks [..., 2n] are positive, bool, likewise."""
+    """The rows of tasks [..., 2n] that are positive, bool, likewise."""
     half = rows.shape[-1] // 2
     return (torch.arange(rows.shape[-1], device=rows.device) < half).expand(rows.shape)
 
