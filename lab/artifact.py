@@ -83,11 +83,13 @@ class Artifact:
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents of raw activations: [n, d_in] of any float type to [n, d_sae] float32, on the artifact's device."""
-        return self._encode(x.to(self.device, torch.float32))
+        latents: Tensor = self._encode(x.to(self.device, torch.float32))
+        return latents
 
     def decode(self, f: Tensor) -> Tensor:
         """Raw activations from latents: [n, d_sae] to [n, d_in] float32, on the artifact's device."""
-        return self._decode(f.to(self.device, torch.float32))
+        acts: Tensor = self._decode(f.to(self.device, torch.float32))
+        return acts
 
 
 def save(

@@ -53,7 +53,8 @@ class _Method(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         run = getattr(self.sae, self.method)
-        return run(x) if self.scale == 1.0 else run(x * self.scale) / self.scale
+        found: Tensor = run(x) if self.scale == 1.0 else run(x * self.scale) / self.scale
+        return found
 
 
 def export(module: nn.Module, method: str, rows: Tensor, scale: float = 1.0) -> ExportedProgram:

@@ -137,7 +137,8 @@ def quadrants(frame: Any, columns: tuple[str, str, str], codes: dict[str, tuple[
 def _draw(frame: Any, text: str, size: int, seed: int, what: str) -> list[str]:
     if len(frame) < size:
         raise LabError(f"{what}: {len(frame)} texts, {size} are wanted: ask for fewer")
-    return frame[text].sample(n=size, random_state=seed).tolist()
+    drawn: list[str] = frame[text].sample(n=size, random_state=seed).tolist()
+    return drawn
 
 
 def _codes(base: str, classes: Sequence[str]) -> dict[str, tuple[object, object]]:

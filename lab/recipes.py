@@ -90,7 +90,8 @@ class Recipe:
 
     def reconstruct(self, latents: Latents) -> Tensor:
         """[batch, d_in]"""
-        return sparse.combine(latents.values, latents.columns, self.sae.W_dec) + self.sae.b_dec
+        found: Tensor = sparse.combine(latents.values, latents.columns, self.sae.W_dec) + self.sae.b_dec
+        return found
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """The terms of the loss, weighted; their sum is minimised."""
@@ -137,4 +138,5 @@ def fresh(d_in: int, d_sae: int, needs: Iterable[str] = ()) -> dict[str, Tensor]
 
 def l1(latents: Tensor, d_in: int) -> Tensor:
     """Mean over tokens of the sum of latents, in parts of the norm √d_in of a token of mean square 1."""
-    return latents.sum(dim=-1).mean() / d_in**0.5
+    found: Tensor = latents.sum(dim=-1).mean() / d_in**0.5
+    return found

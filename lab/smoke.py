@@ -66,7 +66,7 @@ class Smoke:
         if self.profile is not None and not self.saved:
             self.watch.findings.setdefault("start() was called twice: a run begins once")
         self.profile, self.sample_acts = profile, sample_acts
-        self.watch.__enter__()
+        self.watch.__enter__()  # type: ignore[no-untyped-call]
 
     def configured(self, config: Any) -> None:
         """Settings are complete: note which of them are asked for from now on."""
@@ -96,7 +96,7 @@ class Smoke:
 
     def saving(self, module: nn.Module) -> None:
         """The SAE of a pass is done: its weights say whether another script trains the same one."""
-        self.watch.__exit__(None, None, None)
+        self.watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         if self.saved:
             self.weights.append(_hash(module))
             raise _Enough

@@ -31,7 +31,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if _dense_only(x, weight):
         return x @ weight + bias
-    return _Linear.apply(x, weight, bias)
+    found: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return found
 
 
 def combine(values: Tensor, columns: Tensor | None, weight: Tensor) -> Tensor:
@@ -58,7 +59,10 @@ def combine(values: Tensor, columns: Tensor | None, weight: Tensor) -> Tensor:
             return values @ weight
         flat_values, flat_columns = values.flatten().index_select(0, flat), flat % values.shape[1]
         rows = flat // values.shape[1]
-    return _Combine.apply(flat_values, flat_columns, rows, weight, len(values))
+    found: Tensor = _Combine.apply(  # type: ignore[no-untyped-call]
+        flat_values, flat_columns, rows, weight, len(values)
+    )
+    return found
 
 
 def dense(values: Tensor, columns: Tensor | None, width: int) -> Tensor:

@@ -100,7 +100,8 @@ class Subject:
             [batch, ctx, d_model] in the subject's dtype, for `tokens` only.
         """
         tokens = tokens.to(self.device)
-        return self._trunk(input_ids=tokens, **_after(prefix, len(tokens))).last_hidden_state
+        resid: Tensor = self._trunk(input_ids=tokens, **_after(prefix, len(tokens))).last_hidden_state
+        return resid
 
     @torch.no_grad()
     def prefix(self, tokens: Tensor, *, whole: bool = False) -> Prefix:
@@ -117,7 +118,8 @@ class Subject:
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
         """The whole model's logits, [batch, ctx, vocab], for tokens [batch, ctx]."""
-        return self.model(input_ids=tokens.to(self.device), use_cache=False).logits
+        logits: Tensor = self.model(input_ids=tokens.to(self.device), use_cache=False).logits
+        return logits
 
     def logits_from(self, resid: Tensor, *, at: Tensor | None = None, prefix: Prefix | None = None) -> Tensor:
         """Logits when the residual stream after the hooked layer is `resid`; earlier layers are not computed.
@@ -175,7 +177,8 @@ class Subject:
             mask[:, 0] = False
         if median_norm is None:
             median_norm = float(norms[mask].median()) if bool(mask.any()) else float("inf")
-        return mask & (norms <= outlier_factor * median_norm)
+        counted: Tensor = mask & (norms <= outlier_factor * median_norm)
+        return counted
 
     def bridge(self) -> Any:
         """The same weights as a transformer_lens TransformerBridge, for people who know its hooks.

@@ -45,7 +45,7 @@ class JumpReLURecipe(Recipe):
 
     def activate(self, x: Tensor) -> Latents:
         pre = self.pre_activations(x)
-        values, l0 = Jump.apply(pre, self.sae.threshold, self._width)
+        values, l0 = Jump.apply(pre, self.sae.threshold, self._width)  # type: ignore[no-untyped-call]
         return Latents(values, None, pre, l0)
 
     def terms(self, step: Step) -> dict[str, Tensor]:

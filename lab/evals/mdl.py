@@ -154,7 +154,8 @@ def description_length(sae: Artifact, x: Tensor, largest: Tensor, bins: int) -> 
 
 def _entropy(p: Tensor) -> Tensor:
     """Bits of distributions [n, outcomes]."""
-    return -torch.special.xlogy(p, p).sum(1) / torch.log(torch.tensor(2.0, dtype=p.dtype))
+    bits: Tensor = -torch.special.xlogy(p, p).sum(1) / torch.log(torch.tensor(2.0, dtype=p.dtype))
+    return bits
 
 
 def quantised_error(sae: Artifact, x: Tensor, largest: Tensor, bins: int, k: int) -> float:
