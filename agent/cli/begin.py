@@ -193,7 +193,7 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _wished(name: str, arguments: argparse.Namespace) -> ExecutorSettings | None:
-    """The settings of an executor: the file that is named, or the one beside the program, where there is one."""
+    """The settings of an executor: the file that is named, or the project's own, where there is one."""
     usual, given = PROJECT / f"{name}.toml", getattr(arguments, name)
     if given:
         return load_settings(name, given)
