@@ -79,7 +79,7 @@ class Campaign(Record):
     def record(self, event: AnyEvent) -> None:
         """Write an event to the ledger and tell the screen."""
         self.workspace.ledger.append(event)
-        self.screen.event(event.kind, event.facts())
+        self.screen.event(event.kind, event.to_json())
 
     def waiting(self, what: str) -> Callable[[], None]:
         """Make a function to be called while another campaign makes something that both need; it says so once.

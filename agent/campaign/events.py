@@ -25,7 +25,7 @@ class Event(BaseModel):
 
     kind: ClassVar[str]
 
-    def facts(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Its fields as JSON values."""
         return self.model_dump(mode="json", by_alias=True)
 
@@ -85,13 +85,12 @@ class BaselinesMade(Event):
         conditions: Everything that their scores depend on.
     """
 
-    # Earlier versions wrote a part of the conditions a second time, as `facts`.
-    model_config = ConfigDict(extra="ignore")
-
     kind: ClassVar[Literal["baselines"]] = "baselines"
     keys: dict[str, str]
     runs: list[str]
     conditions: dict[str, Any]
+    # A part of the conditions that earlier versions wrote a second time.
+    facts: dict[str, Any] | None = Field(default=None, exclude=True)
 
 
 class Stale(Event):

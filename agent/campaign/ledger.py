@@ -170,7 +170,7 @@ class Ledger:
             AgentError: The line can't be written; the ledger keeps the events it had.
         """
         entry = Entry(len(self._entries), datetime.now(UTC).isoformat(timespec="milliseconds"), event)
-        line = str(Line(entry.number, entry.time, event.kind, event.facts(), self._last))
+        line = str(Line(entry.number, entry.time, event.kind, event.to_json(), self._last))
         new = not self.path.exists()
         try:
             with self.path.open("w+b" if new else "r+b") as file:

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from agent.campaign.events import SmokeFailed
 from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
 from agent.campaign.state import next_step
@@ -41,10 +42,10 @@ def test_a_refused_reply_and_what_the_smoke_run_stopped_were_mended(campaign):
     failed = [run for run in state.runs if len(run.attempts) > 1]
     assert len(failed) == 1
     failure = failed[0].attempts[0].failure
-    assert len(failure["output"]) <= 1500
-    assert "Error" in failure["output"]
-    assert failure["smoke"]
-    assert (campaign[0] / failure["kept"] / "log.txt").is_file()
+    assert len(failure.output) <= 1500
+    assert "Error" in failure.output
+    assert isinstance(failure, SmokeFailed)
+    assert (campaign[0] / failure.kept / "log.txt").is_file()
     assert failed[0].status == "scored"
     assert "was not started" in (campaign[0] / "notes.txt").read_text()
     assert all(run.last.smoke.seconds < 4 * run.last.ran.seconds for run in state.scored)

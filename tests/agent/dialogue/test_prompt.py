@@ -85,7 +85,7 @@ def test_a_failure_and_a_refusal_are_told(ten):
     prompt = turn_prompt(ten, failed)[1]
     assert "was not started" in prompt
     assert failed.attempts[0].failure.output[-80:] in prompt
-    failed.attempts[0].failure = Failed(**failed.attempts[0].failure.facts())
+    failed.attempts[0].failure = Failed(**failed.attempts[0].failure.to_json())
     assert "failed (start 1 of 4)" in turn_prompt(ten, failed)[1]
     refused = next(run for run in state.runs if run.refused)
     refused.refusals = refused.refused[:1]

@@ -69,7 +69,7 @@ def test_every_run_stands_in_the_page_with_all_that_happened(folder, page):
     assert page.count("nothing was run</summary>") == sum(len(run.refused) for run in campaign.state.runs)
     failures = [attempt.failure for run in campaign.state.runs for attempt in run.attempts if attempt.failure]
     assert failures, "the scripted campaign has an attempt that fails"
-    assert all(failure["kept"] in page for failure in failures)
+    assert all(failure.kept in page for failure in failures)
     assert campaign.idea.Title in page
 
 
