@@ -21,13 +21,21 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages."""
-    made = {page: _beside(ROOT / name) for page, name in BESIDE.items()}
+    made = {page: (ROOT / name).read_text(encoding="utf-8") for page, name in BESIDE.items()}
     made |= {f"{path.stem}.md": _notebook(path) for path in ROOT.glob("docs/*.ipynb")}
     for package in CODE:
         made |= {page: f"# {name}\n\n::: {name}\n" for name, page in _modules(package).items()}
     for page, content in made.items():
         files.append(File.generated(config, page, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Have links lead to pages of the site where they lead to files of the checkout."""
+    markdown = markdown.replace("](docs/", "](").replace(".ipynb)", ".md)")
+    for page, name in BESIDE.items():
+        markdown = markdown.replace(f"]({name})", f"]({page})").replace(f"](../{name})", f"]({page})")
+    return markdown
 
 
 def _modules(package: str) -> dict[str, str]:
@@ -43,14 +51,6 @@ def _navigation(package: str) -> list[dict[str, Any]]:
     for name, page in _modules(package).items():
         sections.setdefault(".".join(name.split(".")[:2]), []).append({name: page})
     return [{room: pages} if len(pages) > 1 else pages[0] for room, pages in sections.items()]
-
-
-def _beside(path: Path) -> str:
-    """A page of the top folder, its links as they are within docs/."""
-    text = path.read_text(encoding="utf-8").replace("](docs/", "](").replace(".ipynb)", ".md)")
-    for page, name in BESIDE.items():
-        text = text.replace(f"]({name})", f"]({page})")
-    return text
 
 
 def _notebook(path: Path) -> str:
