@@ -21,6 +21,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TINY = Path(__file__).parent / "profiles" / "tiny.toml"
+# A test is slow that runs a campaign, loads the language model or has a cluster, which its fixtures tell; so are the
+# modules that start many processes, or train and export SAEs by themselves.
+SLOW_FIXTURES = {"prepared", "tiny_subject", "tiny_store", "cluster"}
+SLOW_MODULES = (
+    *("agent/compute/test_sandbox", "agent/compute/test_local", "agent/edit/aider", "agent/edit/test_corpus"),
+    *("agent/edit/test_properties", "agent/report/test_review_in_chromium", "agent/test_additions"),
+    *("agent/test_keys_stay", "agent/test_recorded", "agent/test_scripted_paper", "agent/test_unkillable"),
+    *("agent/test_wheel", "agent/writeup/test_writeup", "bench", "docs", "lab/evals", "lab/test_adopt"),
+    *("lab/test_artifact", "lab/test_bad_input", "lab/test_baselines", "lab/test_corpus", "lab/test_evaluate"),
+    *("lab/test_foreign", "lab/test_grid", "lab/test_smoke", "lab/test_subject", "lab/test_training"),
+    *("lab/test_watch", "templates"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test-fast` leaves out."""
+    for item in items:
+        module = item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+        known = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if known or any(module == name or module.startswith(f"{name}/") for name in SLOW_MODULES):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
