@@ -1,10 +1,12 @@
-"""An SAE on disk: weights, two exported graphs and a description, and no code.
+"""An SAE on disk: weights, the operations of its encoder and a description, and no code.
 
-The folder holds `weights.safetensors`, `encode.pt2`, `decode.pt2` and `sae.json`. The graphs take and give raw
-activations of the subject model: encode(x) = E(x · s) / s and decode(f) = D(f · s) / s, where E and D are the module's
-own methods and s the factor by which its training data were scaled. Where the architecture allows it (its activation
-function is positively homogeneous, as ReLU and top-k are) s is folded into the biases, so that the weights are in raw
-units too; else `input_scale` in sae.json says what is left of it.
+The folder holds `weights.safetensors`, `encode.json` and `sae.json`. Latents and reconstructions are of raw activations
+of the subject model: encode(x) = E(x · s) / s, where E is the module's own method and s the factor by which its
+training data were scaled, and decode(f) = f @ W_dec + b_dec, which needs no graph. Where the architecture allows it
+(its activation function is positively homogeneous, as ReLU and top-k are) s is folded into the biases, so that the
+weights are in raw units too; else `input_scale` in sae.json says what is left of it.
+
+The encoder's graph is one of a single row: what it gives for a token can depend on nothing but that token.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lab import graphs
+from lab.cost import Cost, measure
 from lab.errors import LabError
+from lab.folding import UNIT_NORM_TOLERANCE, agree, in_raw_units, latents_and_output, with_unit_rows
 
-WEIGHTS, ENCODE, DECODE, CARD = "weights.safetensors", "encode.pt2", "decode.pt2", "sae.json"
-SCHEMA = 1
-UNIT_NORM_TOLERANCE = 1e-5  # SAEBench's own check in float32
+WEIGHTS, ENCODE, CARD = "weights.safetensors", "encode.json", "sae.json"
+SCHEMA = 2
+_BEFORE = 1  # `lab.exported` reads it
 _NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
-_IN_LATENT_UNITS = ("b_enc", "b_gate", "b_mag", "threshold")  # what else a known encoder may hold
 _CHECK_ROWS = 256
-_RELATIVE = 1e-4
-_FLIPS = 1e-3  # share of active latents that a rounding error at the edge of the top k may turn on or off
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Artifact:
         W_dec: [d_sae, d_in] with unit rows
         b_dec: [d_in]
         meta: what sae.json says.
-        fingerprint: hash of weights and graphs; equal for equal SAEs.
+        fingerprint: hash of weights and graph; equal for equal SAEs.
+        cost: its size, and what a token costs.
     """
 
     folder: Path
@@ -58,8 +60,8 @@ class Artifact:
     b_dec: Tensor
     meta: Mapping[str, Any]
     fingerprint: str
-    _encode: nn.Module = field(repr=False)
-    _decode: nn.Module = field(repr=False)
+    cost: Cost
+    _encode: Callable[[Tensor], Tensor] = field(repr=False)
 
     @property
     def d_in(self) -> int:
@@ -88,8 +90,7 @@ class Artifact:
 
     def decode(self, f: Tensor) -> Tensor:
         """Raw activations from latents: [n, d_sae] to [n, d_in] float32, on the artifact's device."""
-        acts: Tensor = self._decode(f.to(self.device, torch.float32))
-        return acts
+        return f.to(self.device, torch.float32) @ self.W_dec + self.b_dec
 
 
 def save(
@@ -110,7 +111,8 @@ def save(
 
     Raises:
         LabError: a parameter is missing, misshapen or not finite; a decoder row is not of unit norm and its norm cannot
-            be folded into the encoder; the graphs cannot be exported or disagree with the module; the disk is full.
+            be folded into the encoder; `encode` cannot be exported, or a row's latents depend on the rows beside it;
+            the disk is full.
     """
     copied = _cpu_copy(module)
     d_sae, d_in = _check_module(copied)
@@ -118,24 +120,15 @@ def save(
     if acts.ndim != 2 or acts.shape[0] < 2 or acts.shape[1] != d_in:
         raise LabError(f"sample_acts must be [at least 2, {d_in}], not {list(acts.shape)}")
     with torch.no_grad():
-        latents, output = _run(copied, acts * input_scale, d_sae)
-        unit = _with_unit_rows(copied, acts * input_scale, latents, output)
-        latents, output = _run(unit, acts * input_scale, d_sae)
+        latents, output = latents_and_output(copied, acts * input_scale, d_sae)
+        unit = with_unit_rows(copied, acts * input_scale, latents, output)
+        latents, output = latents_and_output(unit, acts * input_scale, d_sae)
         latents, output = latents / input_scale, output / input_scale
-        raw, scale = _in_raw_units(unit, input_scale, acts, latents, output)
-    programs = {
-        ENCODE: graphs.export(raw, "encode", acts, scale),
-        DECODE: graphs.export(raw, "decode", latents, scale),
-    }
-    with torch.no_grad():
-        same = _agree(programs[ENCODE].module()(acts), latents) and _agree(programs[DECODE].module()(latents), output)
-    if not same:
-        raise LabError("the exported graph disagrees with the module: encode() and decode() must not keep state")
-    state = {name: getattr(raw, name) for name in _NAMES}
-    for program in programs.values():
-        state.update(graphs.state(program))
+        raw, scale = in_raw_units(unit, input_scale, acts, latents, output)
+    graph = _graph(raw, scale, acts, latents)
+    state = {name: getattr(raw, name) for name in _NAMES} | dict(graph.weights)
     card = {**meta, "schema": SCHEMA, "d_in": d_in, "d_sae": d_sae, "input_scale": scale}
-    return _write(Path(folder), state, programs, card)
+    return _write(Path(folder), state, graph, card)
 
 
 def load(folder: Path, device: str | torch.device = "cpu") -> Artifact:
@@ -200,84 +193,29 @@ def _check_finite(name: str, tensor: Tensor, where: str) -> None:
         raise LabError(f"{where}: {name} holds values that are not finite (NaN or infinity): the training diverged")
 
 
-def _run(module: Any, acts: Tensor, d_sae: int) -> tuple[Tensor, Tensor]:
-    latents = module.encode(acts)
-    if not isinstance(latents, Tensor) or latents.shape != (acts.shape[0], d_sae):
-        got = list(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
-        raise LabError(f"encode() must give one tensor of shape [batch, {d_sae}], it gave {got}")
-    output = module.decode(latents)
-    if not isinstance(output, Tensor) or output.shape != acts.shape:
-        got = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise LabError(f"decode() must give one tensor of shape [batch, {acts.shape[1]}], it gave {got}")
-    if not (torch.isfinite(latents).all() and torch.isfinite(output).all()):
-        raise LabError("the SAE gives values that are not finite (NaN or infinity) on real activations")
-    if latents.any() and (latents == latents[:1]).all():
-        raise LabError("encode() gives the same latents whatever its input is: it must depend on the activations")
-    # The evaluations read a latent's effect off its decoder row, so decode() may do nothing else.
-    if not _close(output, latents @ module.W_dec + module.b_dec):
-        raise LabError("decode() must be latents @ W_dec + b_dec: the evaluations take W_dec for what a latent does")
-    return latents, output
+def _graph(module: Any, scale: float, acts: Tensor, latents: Tensor) -> graphs.Graph:
+    """The operations of the encoder; refused where the latents of a row alone are not those of the row among others."""
 
+    def encode(rows: Tensor) -> Tensor:
+        found: Tensor = module.encode(rows) if scale == 1.0 else module.encode(rows * scale) / scale
+        return found
 
-def _close(found: Tensor, expected: Tensor) -> bool:
-    return bool((found - expected).abs().max() <= _RELATIVE * expected.abs().max() + 1e-12)
-
-
-def _agree(found: Tensor, expected: Tensor) -> bool:
-    """Equal up to rounding, where rounding may also swap two latents at the edge of a top k."""
-    limit = _RELATIVE * expected.abs() + 1e-5 * expected.abs().max()
-    wrong = ((found - expected).abs() > limit).sum()
-    return bool(wrong <= _FLIPS * (expected != 0).sum())
-
-
-def _with_unit_rows(module: Any, acts: Tensor, latents: Tensor, output: Tensor) -> Any:
-    norms = module.W_dec.norm(dim=1)
-    if (norms - 1).abs().max() <= UNIT_NORM_TOLERANCE:
-        return module
-    fault = f"decoder rows must have norm 1, they have {norms.min():.3g} to {norms.max():.3g}"
-    if norms.min() < 1e-8:
-        raise LabError(f"{fault}: a row of zeros has no direction; normalise W_dec after each step")
-    folded = copy.deepcopy(module)
-    folded.W_dec.data /= norms[:, None]
-    folded.W_enc.data *= norms
-    _scale_latents(folded, norms)
+    graph = graphs.trace(encode, dict((*module.named_parameters(), *module.named_buffers())), acts[0])
     try:
-        new_latents, new_output = _run(folded, acts, len(norms))
-    except LabError:
-        new_latents, new_output = torch.zeros_like(latents), torch.full_like(output, float("nan"))
-    if not (_agree(new_latents, latents * norms) and _agree(new_output, output)):
+        with torch.no_grad():
+            alone = graph.rows(acts)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LabError(f"encode() can't be run on one row at a time: {reason[:200]}") from error
+    if not agree(alone, latents):
         raise LabError(
-            f"{fault}, and folding the norms into the encoder changes what this architecture computes: "
-            "normalise W_dec after each step"
+            "encode() gives a row other latents among other rows than alone: it must be a function of one row, "
+            "and must not keep state"
         )
-    return folded
+    return graph
 
 
-def _in_raw_units(module: Any, scale: float, acts: Tensor, latents: Tensor, output: Tensor) -> tuple[Any, float]:
-    """The module with the input scale folded into its biases and 1, or, where that changes it, itself and the scale."""
-    if scale == 1.0:
-        return module, 1.0
-    raw = copy.deepcopy(module)
-    raw.b_dec.data /= scale
-    _scale_latents(raw, torch.tensor(1 / scale))
-    new_latents = raw.encode(acts)
-    if _agree(new_latents, latents) and _agree(raw.decode(latents), output):
-        return raw, 1.0
-    return module, scale
-
-
-def _scale_latents(module: Any, factor: Tensor) -> None:
-    """Scale the encoder's biases and thresholds, which are in units of the latents: by one number, or each by its own.
-
-    One number for all latents cannot take up a factor for each; the caller finds out, because the result differs.
-    """
-    for name in _IN_LATENT_UNITS:
-        tensor = getattr(module, name, None)
-        if isinstance(tensor, Tensor) and (factor.ndim == 0 or tensor.shape == factor.shape):
-            tensor.data *= factor
-
-
-def _write(folder: Path, state: dict[str, Tensor], programs: Mapping[str, Any], card: dict[str, Any]) -> Artifact:
+def _write(folder: Path, state: dict[str, Tensor], graph: graphs.Graph, card: dict[str, Any]) -> Artifact:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.part-"))
@@ -287,8 +225,7 @@ def _write(folder: Path, state: dict[str, Tensor], programs: Mapping[str, Any], 
         part.chmod(0o755)
         save_file({name: tensor.detach().contiguous().clone() for name, tensor in state.items()}, part / WEIGHTS)
         (part / WEIGHTS).chmod(0o644)
-        for name, program in programs.items():
-            graphs.write(program, part / name)
+        (part / ENCODE).write_text(json.dumps(graph.to_json()) + "\n", encoding="utf-8")
         _write_card(part, card)
         saved = _read(part, "cpu")
         _write_card(part, {**card, "fingerprint": saved.fingerprint})
@@ -311,7 +248,7 @@ def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
 def _read(folder: Path, device: str | torch.device) -> Artifact:
     if not folder.is_dir():
         raise LabError(f"no SAE at {folder}: a run saves one with run.save()")
-    for name in (CARD, WEIGHTS, ENCODE, DECODE):
+    for name in (CARD, WEIGHTS):
         if not (folder / name).is_file():
             raise LabError(f"{folder} has no {name}: the SAE is not whole, save it again")
     card = _read_card(folder / CARD)
@@ -326,22 +263,31 @@ def _read(folder: Path, device: str | torch.device) -> Artifact:
         raise LabError(
             f"{folder / WEIGHTS}: decoder rows must have norm 1, they have {norms.min():.3g} to {norms.max():.3g}"
         )
-    programs = {name: graphs.read(folder / name) for name in (ENCODE, DECODE)}
-    for name, program in programs.items():
-        if not graphs.uses_input(program):
-            raise LabError(f"{folder / name} ignores its input: it is no part of an SAE")
-        for key, tensor in graphs.state(program).items():
-            if key not in weights or not torch.equal(tensor, weights[key]):
-                raise LabError(f"{folder / name} disagrees with {WEIGHTS} in {key}: the files are of different SAEs")
-    fingerprint = _fingerprint(weights, programs, {"d_in": d_in, "d_sae": d_sae, "input_scale": scale})
-    if torch.device(device).type != "cpu":
-        programs = {name: graphs.read(folder / name, device) for name in (ENCODE, DECODE)}
+    facts = {"d_in": d_in, "d_sae": d_sae, "input_scale": scale}
+    if card["schema"] == _BEFORE:
+        from lab import exported
+
+        graph, constants, text = exported.encoder(folder, weights, d_in)
+        fingerprint = _fingerprint({**weights, **constants}, text, facts)
+    else:
+        graph = _read_graph(folder / ENCODE, weights)
+        fingerprint = _fingerprint(weights, [json.dumps(graph.to_json())], facts)
+    if not graph.depends():
+        raise LabError(f"the encoder of {folder} ignores its input: it is no part of an SAE")
     on_device = {name: weights[name].to(device) for name in _NAMES}
     on_device["b_enc"], on_device["b_dec"] = on_device["b_enc"] / scale, on_device["b_dec"] / scale
-    encode, decode = (programs[name].module() for name in (ENCODE, DECODE))
-    artifact = Artifact(folder, **on_device, meta=card, fingerprint=fingerprint, _encode=encode, _decode=decode)
-    _probe(artifact)
-    return artifact
+    placed = graph.to(device)
+    cost = _probe(folder, placed, weights, on_device["b_dec"])
+    return Artifact(folder, **on_device, meta=card, fingerprint=fingerprint, cost=cost, _encode=placed.rows)
+
+
+def _read_graph(path: Path, weights: Mapping[str, Tensor]) -> graphs.Graph:
+    try:
+        return graphs.read(json.loads(path.read_text(encoding="utf-8")), weights)
+    except FileNotFoundError as error:
+        raise LabError(f"{path.parent} has no {path.name}: the SAE is not whole, save it again") from error
+    except (OSError, ValueError, LabError) as error:
+        raise LabError(f"{path} is no encoder that can be loaded ({error}): save the SAE again") from error
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -349,7 +295,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LabError(f"{path} is not JSON ({error}): save the SAE again") from error
-    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+    if not isinstance(card, dict) or card.get("schema") not in (_BEFORE, SCHEMA):
         raise LabError(f"{path} is not an SAE's description of schema {SCHEMA}: save the SAE again")
     kinds: dict[str, type | tuple[type, ...]] = {"d_in": int, "d_sae": int, "input_scale": (int, float)}
     for name, kind in {**kinds, "architecture": str}.items():
@@ -358,31 +304,30 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _probe(artifact: Artifact) -> None:
-    """Run both graphs once: they take the width that sae.json names, and the decoder does what W_dec says."""
+def _probe(folder: Path, graph: graphs.Graph, weights: Mapping[str, Tensor], b_dec: Tensor) -> Cost:
+    """Run the encoder once: it takes the width that sae.json names, and gives what is in its input."""
+    d_sae, d_in = weights["W_dec"].shape
     generator = torch.Generator().manual_seed(0)
-    latents = torch.rand(3, artifact.d_sae, generator=generator) / artifact.d_sae**0.5
+    rows = torch.rand(3, d_sae, generator=generator) / d_sae**0.5 @ weights["W_dec"]
+    rows = rows.to(b_dec.device) + b_dec
     try:
         with torch.no_grad():
-            output = artifact.decode(latents)
-            found = artifact.encode(output)
-    except (RuntimeError, AssertionError, ValueError) as error:
+            found = graph.rows(rows)
+            cost = measure(graph, rows[0], weights)
+    except (RuntimeError, TypeError, AssertionError, ValueError, LookupError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise LabError(f"{artifact.folder}: its graphs do not run at d_in {artifact.d_in} ({reason[:200]})") from error
-    if output.shape != (3, artifact.d_in) or found.shape != (3, artifact.d_sae):
-        raise LabError(f"{artifact.folder}: its graphs give the wrong shapes {list(found.shape)}, {list(output.shape)}")
+        raise LabError(f"{folder}: its encoder does not run at d_in {d_in} ({reason[:200]})") from error
+    if not isinstance(found, Tensor) or found.shape != (3, d_sae):
+        raise LabError(f"{folder}: its encoder gives the wrong shape {list(found.shape)}")
     if found.any() and (found == found[:1]).all():
-        raise LabError(f"{artifact.folder / ENCODE} gives the same latents whatever its input is: it is no encoder")
-    if not _close(output, latents.to(artifact.device) @ artifact.W_dec + artifact.b_dec):
-        raise LabError(f"{artifact.folder / DECODE} does not compute latents @ W_dec + b_dec of {WEIGHTS}")
+        raise LabError(f"{folder / ENCODE} gives the same latents whatever its input is: it is no encoder")
+    return cost
 
 
-def _fingerprint(weights: Mapping[str, Tensor], programs: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def _fingerprint(tensors: Mapping[str, Tensor], text: Sequence[str], facts: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    tensors = dict(weights)
-    for name, program in programs.items():
-        digest.update(graphs.text(program).encode())
-        tensors.update({f"{name}/{key}": value for key, value in program.constants.items()})
+    for computation in text:
+        digest.update(computation.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().contiguous().numpy().data)

@@ -26,6 +26,7 @@ _TRAINING_SOURCES = (
     "numerics.py",
     "sparse.py",
     "artifact.py",
+    "folding.py",
     "graphs.py",
     "activations.py",
     "corpus.py",

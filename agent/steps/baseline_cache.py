@@ -28,7 +28,8 @@ _NAMES = {
 }
 # Parts whose values say something to people; the others are hashes.
 _READABLE = ("facts.device", "facts.versions", "profile")
-_SAE_FILES = ("sae.json", "weights.safetensors", "encode.pt2", "decode.pt2")
+# Of one SAE; version 0.1.0 wrote its encoder another way.
+_SAE_FILES = (("sae.json",), ("weights.safetensors",), ("encode.json", "encode.pt2"))
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def damage(folder: Path, recipe: Recipe, evaluators: Mapping[str, Any] | None) -
             result = load_result(run)
         except AgentError as error:
             return str(error).partition(";")[0]
-        missing = [name for name in _SAE_FILES if not (run / "sae" / name).is_file()]
+        missing = [names[0] for names in _SAE_FILES if not any((run / "sae" / name).is_file() for name in names)]
         if missing:
             return f"{run / 'sae' / missing[0]} is missing"
         if evaluators is not None and result.evaluator != evaluators:

@@ -189,7 +189,7 @@ def damage_nan(folder: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: [path.unlink() for path in folder.iterdir()] and folder.rmdir(), "no SAE at"),
-        (lambda folder: (folder / "encode.pt2").unlink(), "has no encode.pt2"),
+        (lambda folder: (folder / "encode.json").unlink(), "has no encode.json"),
         (damage_nan, "not finite"),
         (lambda folder: (folder / "sae.json").write_text("{"), "not JSON"),
     ],

@@ -220,7 +220,7 @@ def test_with_stale_ok_an_older_baseline_serves_and_a_damaged_one_is_set_aside(d
 
     fresh = cache.entry(KIND, recipe.key(now), fill)
     assert obtain(campaign, now, recipe, "baseline topk") == (fresh, now)
-    (fresh / "topk_seed2" / "sae" / "encode.pt2").unlink()
+    (fresh / "topk_seed2" / "sae" / "encode.json").unlink()
     assert obtain(campaign, now, recipe, "baseline topk") == (kept, older)
     assert not fresh.exists()
     assert (fresh.with_name(f"{fresh.name}.damaged-1") / "topk_seed1" / "results.json").is_file()
