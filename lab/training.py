@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lab import artifact, cache
+from lab import artifact, cache, compiler
 from lab.activations import ActivationStore, open_store
 from lab.artifact import Artifact
 from lab.batches import Batch, Fixed, Source
@@ -335,6 +335,7 @@ def begin(
     """
     if seed < 0:
         raise LabError(f"the seed must be 0 or more, not {seed}")
+    compiler.put_off()
     folder = Path(out_dir).resolve()
     _writing(folder, lambda: _try_folder(folder))
     place = choose_device(device)

@@ -1,0 +1,36 @@
+"""PyTorch's compiler is not imported by who trains without it, and is there for who asks for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+BEGIN = """
+import sys, torch
+from lab import compiler
+compiler.put_off()
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.Adam([weight], lr=0.5)
+for _ in range(3):
+    optimizer.zero_grad()
+    weight.square().sum().backward()
+    torch.nn.utils.clip_grad_norm_([weight], 1.0)
+    optimizer.step()
+assert float(weight[0].detach()) < 0, weight
+"""
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        "assert 'torch._dynamo.convert_frame' not in sys.modules",
+        "import torch._dynamo.config; assert torch._dynamo.config.cache_size_limit",
+        "from torch._dynamo import config, eval_frame; assert config.cache_size_limit",
+        "assert torch.compile(lambda x: x + 1, backend='eager')(weight).shape == (3,)",
+        "torch._dynamo.reset(); assert sys.modules['torch._dynamo'] is torch._dynamo; optimizer.step()",
+        "compiler.put_off(); import torch._dynamo; torch._dynamo.graph_break(); assert torch._dynamo.config",
+    ],
+)
+def test_the_compiler_is_there_when_it_is_used(then: str) -> None:
+    done = subprocess.run([sys.executable, "-c", BEGIN + then], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
