@@ -270,7 +270,7 @@ class _Recorder(TorchDispatchMode):
     """Writes down each operation that reaches PyTorch's kernels."""
 
     def __init__(self, row: Tensor, weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.weights = dict(weights)
         self._operations: list[Operation] = []
         self._known: dict[int, Json] = {id(tensor): {"weight": name} for name, tensor in weights.items()}
