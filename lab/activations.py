@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab import cache
+from lab import cache, handed
 from lab.corpus import Block, Corpus, pad, train_blocks
 from lab.errors import LabError
 from lab.progress import Progress
@@ -20,7 +21,6 @@ from lab.subject import Subject, load_subject, subject_fingerprint
 FORMAT = 1
 """Raise it when the same key gives other files."""
 
-_ACTS, _META = "acts.bf16", "store.json"
 _COLUMNS = {"document": np.int64, "position": np.int16, "source": np.uint8, "token": np.int32}
 _ROW_BYTES = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 _WINDOW = 128  # blocks that are sorted by length together: little padding is computed, and memory stays small
@@ -37,7 +37,6 @@ class ActivationStore:
         document: [n] int64, a hash that the blocks of one text share.
         position: [n] int16, the place in the block of `context` tokens, from 0.
         source: [n] uint8, an index into `sources`.
-        token: [n] int32, the token at that position.
         sources: names of the kinds of text.
         mean: [d_model] float32, over all rows, raw.
         scale: raw activations times it have a mean square of 1 per coordinate.
@@ -51,7 +50,6 @@ class ActivationStore:
     document: Tensor
     position: Tensor
     source: Tensor
-    token: Tensor
     sources: tuple[str, ...]
     mean: Tensor
     scale: float
@@ -60,6 +58,11 @@ class ActivationStore:
 
     def __len__(self) -> int:
         return self.acts.shape[0]
+
+    @cached_property
+    def token(self) -> Tensor:
+        """[n] int32, the token at each position; a run is not given it (`lab.handed`)."""
+        return _column(self.folder, "token")
 
 
 def open_store(profile: Profile, subject: Subject | None = None, device: str | None = None) -> ActivationStore:
@@ -88,26 +91,41 @@ def open_store(profile: Profile, subject: Subject | None = None, device: str | N
             _Builder(model, corpus, settings, folder, progress).run()
 
     key = {"format": FORMAT, "subject": known, "corpus": corpus.fingerprint, "activations": settings}
-    return _read(cache.entry("activations", key, build), corpus)
+    folder = cache.entry(handed.KIND, key, build)
+    meta = cache.read_json(folder / handed.META)
+    if "sources" not in meta:  # a store that was made before runs were handed theirs
+        cache.write_json(folder / handed.META, {**meta, "sources": list(corpus.sources)})
+    return read_store(folder)
 
 
-def _read(folder: Path, corpus: Corpus) -> ActivationStore:
-    meta = cache.read_json(folder / _META)
+def read_store(folder: Path) -> ActivationStore:
+    """The activations in a folder, from the files that a run may read.
+
+    Args:
+        folder: as `open_store` made it.
+
+    Raises:
+        LabError: there are none.
+    """
+    meta = cache.read_json(folder / handed.META)
     rows, width = meta["rows"], len(meta["mean"])
-    path = str(folder / _ACTS)
+    path = str(folder / handed.ACTS)
     acts = torch.from_file(path, shared=False, size=rows * width, dtype=torch.bfloat16).view(rows, width)
-    columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in _COLUMNS}
     return ActivationStore(
         folder=folder,
         fingerprint=folder.name,
         acts=acts,
-        sources=corpus.sources,
+        sources=tuple(meta["sources"]),
         mean=torch.tensor(meta["mean"], dtype=torch.float32),
         scale=meta["scale"],
         median_norm=meta["median_norm"],
         left_out=meta["left_out"],
-        **columns,
+        **{name: _column(folder, name) for name in ("document", "position", "source")},
     )
+
+
+def _column(folder: Path, name: str) -> Tensor:
+    return torch.from_numpy(np.load(folder / f"{name}.npy"))
 
 
 class _Builder:
@@ -136,7 +154,7 @@ class _Builder:
         """
         self.progress.rename("reading the corpus")
         blocks = train_blocks(self.corpus, self.subject)
-        with (self.folder / _ACTS).open("wb") as stream:
+        with (self.folder / handed.ACTS).open("wb") as stream:
             while self.rows < self.settings.tokens:
                 window = self._window(blocks)
                 self.progress.rename("caching activations")
@@ -154,8 +172,9 @@ class _Builder:
             "scale": mean_square**-0.5,
             "median_norm": self.median_norm,
             "left_out": 1.0 - self.rows / self.seen,
+            "sources": list(self.corpus.sources),
         }
-        cache.write_json(self.folder / _META, meta)
+        cache.write_json(self.folder / handed.META, meta)
 
     def _window(self, blocks: Iterator[Block]) -> list[Block]:
         """Blocks enough for the rows that are missing, at most `_WINDOW`, and just that many for the first time.

@@ -15,11 +15,15 @@ _RESIDENT_SHARE = 0.4  # of the free GPU memory may hold all cached activations
 
 
 class Source:
-    """Rows of the store, brought to the device: scaled float32 activations and what is known of each position."""
+    """Rows of the store, brought to the device: scaled float32 activations and what is known of each position.
+
+    Attributes: `given`, the rows that were handed out so far.
+    """
 
     def __init__(self, store: ActivationStore, device: torch.device) -> None:
         self.store = store
         self.device = device
+        self.given = 0
         self.acts = store.acts
         self.resident = False
         if device.type == "cuda":
@@ -37,8 +41,9 @@ class Source:
         pinned = torch.empty(len(rows), self.acts.shape[1], dtype=self.acts.dtype, pin_memory=True)
         return torch.index_select(self.acts, 0, rows, out=pinned)
 
-    def scaled(self, gathered: Tensor) -> Tensor:
-        """[n, d_model] float32 on the device, unit mean square per coordinate over the store."""
+    def handed_out(self, gathered: Tensor) -> Tensor:
+        """[n, d_model] float32 on the device, unit mean square per coordinate over the store; they count as given."""
+        self.given += len(gathered)
         return gathered.to(self.device, non_blocking=True).float().mul_(self.store.scale)
 
     @cached_property
@@ -80,7 +85,7 @@ class Batch(Fixed):
     @cached_property
     def previous(self) -> Tensor:
         """[batch, d_model]: the activations one token earlier, scaled; where there are none cached, the row's own."""
-        return self._source.scaled(self._source.gather(self._previous_rows[0]))
+        return self._source.handed_out(self._source.gather(self._previous_rows[0]))
 
     @cached_property
     def has_previous(self) -> Tensor:

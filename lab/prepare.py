@@ -31,8 +31,6 @@ _TRAINING_SOURCES = (
     "activations.py",
     "corpus.py",
 )
-# The kinds of the cache that training reads. A run is shown no more: neither the evaluations' set-up nor the baselines.
-READ_BY_RUNS = ("activations", "dtype", "models")
 _VERSIONS = ("torch", "transformers", "numpy")
 
 

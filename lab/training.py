@@ -1,8 +1,7 @@
 """A training run as the lab fixes it: its data, their order, the seed, the budget, and the files that are saved.
 
-An experiment's script asks for these and cannot set them: `start` reads the profile, the seed and the overrides from
-the environment of the caller (SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_SETTINGS, SAE_LAB_DEVICE; SAE_LAB_MAX_STEPS for a
-short trial, SAE_LAB_SMOKE_STEPS for a smoke run).
+An experiment's script asks for these and cannot set them: `start` takes the profile, the seed and the overrides from
+whoever started it (`lab.given`).
 """
 
 from __future__ import annotations
@@ -30,15 +29,16 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lab import artifact, cache, compiler
-from lab.activations import ActivationStore, open_store
+from lab.activations import ActivationStore, open_store, read_store
 from lab.artifact import Artifact
 from lab.batches import Batch, Fixed, Source
 from lab.devices import choose_device
 from lab.errors import LabError
+from lab.given import GIVEN, Given
 from lab.observer import OBSERVER
 from lab.progress import track
-from lab.schedule import STEPS, Schedule, schedule
-from lab.settings import DEFAULT_PROFILE, Profile, load_profile
+from lab.schedule import Schedule, schedule
+from lab.settings import Profile, load_profile
 
 log = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -47,7 +47,7 @@ Value = float | int | Tensor
 _PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
 _CHECK_ROWS = 256
 _ORDER_SALT = 0x5AE
-_FIRST_ACTS = 16_384
+_FIRST_ACTS = 16_384  # rows of the run's own that a start may look at
 
 
 class Run(Fixed):
@@ -83,6 +83,8 @@ class Run(Fixed):
         self._settings: dict[str, Any] = {}
         self._overrides: dict[str, Any] = {}
         self._delivered: int | None = None
+        self._looked_at = 0
+        self._source: Source | None = None
         self._curves: list[tuple[int, dict[str, Value]]] = []
         self._updates: Counter[int] = Counter()
         self._counting = register_optimizer_step_post_hook(lambda optimizer, *_: self._updates.update([id(optimizer)]))
@@ -132,12 +134,13 @@ class Run(Fixed):
         Raises:
             LabError: more than 16,384 and more than a batch are asked for.
         """
-        if count > max(_FIRST_ACTS, self.batch_size):
-            raise LabError(
-                f"run.first_acts() gives at most {max(_FIRST_ACTS, self.batch_size)}: train on run.batches()"
-            )
+        most = max(_FIRST_ACTS, self.batch_size)
+        if count > most:
+            raise LabError(f"run.first_acts() gives at most {most}: train on run.batches()")
         source = Source(self._store, torch.device("cpu"))
-        return source.scaled(source.gather(self._order(0)[:count])).to(self.device)
+        found = source.handed_out(source.gather(self._order(0)[:count])).to(self.device)
+        self._looked_at += len(found)
+        return found
 
     def batches(self) -> Iterator[Batch]:
         """The run's data, once: the seed's order, epoch after epoch, exactly the budget of tokens.
@@ -148,12 +151,12 @@ class Run(Fixed):
         if self._delivered is not None:
             raise LabError("run.batches() can be gone through once: the budget of tokens is the lab's")
         self._delivered = 0
-        source = Source(self._store, self.device)
+        source = self._source = Source(self._store, self.device)
         observer = OBSERVER.get()
         for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
             self._delivered += 1
             self._handed_out.update(rows.numpy().data)
-            batch = Batch(step, source.scaled(gathered), rows, source)
+            batch = Batch(step, source.handed_out(gathered), rows, source)
             if observer:
                 observer.batch(batch)
             yield batch
@@ -233,6 +236,7 @@ class Run(Fixed):
             "seed": self.seed,
             "steps": steps,
             "tokens": steps * self.batch_size,
+            "rows": self._rows_read(),
             "batch_size": self.batch_size,
             "optimizer_steps": max(self._updates.values(), default=0),
             "batches": self._handed_out.hexdigest(),
@@ -259,6 +263,14 @@ class Run(Fixed):
         record["curves"] = curves
         _writing(self.out_dir, lambda: cache.write_json(self.out_dir / "training.json", record))
         return saved
+
+    def _rows_read(self) -> int:
+        """The rows of activations that were handed out: of batches, of what is beside them, of too many looks before.
+
+        The start may look at some of the run's own rows once, which come again in the batches.
+        """
+        given = self._source.given if self._source else 0
+        return given + max(0, self._looked_at - max(_FIRST_ACTS, self.batch_size))
 
     def _check_budget(self) -> None:
         self._counting.remove()
@@ -300,11 +312,10 @@ def start(out_dir: str | Path) -> Run:
     Raises:
         LabError: as `begin`, or a variable makes no sense.
     """
-    profile = load_profile(os.environ.get("SAE_LAB_PROFILE") or DEFAULT_PROFILE)
-    seed, max_steps = _number("SAE_LAB_SEED", 0), _number("SAE_LAB_MAX_STEPS", 0)
-    device = os.environ.get("SAE_LAB_DEVICE")
-    plan = schedule(profile.training.steps, max_steps, os.environ.get(STEPS, ""))
-    run = begin(out_dir, profile, seed, device, overrides=_read_overrides(), plan=plan)
+    given = GIVEN.get() or Given(os.environ)
+    profile = load_profile(given.profile)
+    plan = schedule(profile.training.steps, given.max_steps, given.smoke_steps)
+    run = begin(out_dir, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=given.activations)
     if observer := OBSERVER.get():
         observer.started(run.profile, run._sample_acts)
     return run
@@ -318,6 +329,7 @@ def begin(
     *,
     overrides: Mapping[str, Any] | None = None,
     plan: Schedule | None = None,
+    data: Path | None = None,
 ) -> Run:
     """Begin a run: seed everything, open the activations (made first where they are missing).
 
@@ -328,6 +340,7 @@ def begin(
         device: "cpu", "cuda" …; None takes CUDA where there is one.
         overrides: settings that replace those of the experiment's configuration.
         plan: the steps that are done; None for the whole budget.
+        data: the folder of the activations, where the caller made them; None for the profile's.
 
     Raises:
         LabError: the seed is below 0; the folder cannot be written; the device is unknown; the activations cannot be
@@ -339,7 +352,7 @@ def begin(
     folder = Path(out_dir).resolve()
     _writing(folder, lambda: _try_folder(folder))
     place = choose_device(device)
-    store = open_store(profile, device=str(place))
+    store = read_store(data) if data else open_store(profile, device=str(place))
     return Run(folder, profile, seed, place, store, overrides or {}, plan or schedule(profile.training.steps))
 
 
@@ -356,25 +369,6 @@ def _writing(folder: Path, write: Callable[[], None]) -> None:
         raise LabError(f"--out_dir {folder} is not a folder: give another one") from error
     except OSError as error:
         raise LabError(f"cannot write to --out_dir {folder}: {error.strerror}") from error
-
-
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isdecimal():
-        raise LabError(f"{variable} must be a whole number of 0 or more, not {text!r}")
-    return int(text)
-
-
-def _read_overrides() -> dict[str, Any]:
-    """The settings of an experiment that the caller's environment gives."""
-    text = os.environ.get("SAE_LAB_SETTINGS") or "{}"
-    try:
-        overrides = json.loads(text)
-    except ValueError as error:
-        raise LabError(f"SAE_LAB_SETTINGS is not JSON: {error}") from error
-    if not isinstance(overrides, dict):
-        raise LabError('SAE_LAB_SETTINGS must be a JSON object such as {"k": 64}')
-    return overrides
 
 
 def _checked(overrides: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

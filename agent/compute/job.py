@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.base.files import write_atomically
@@ -32,6 +32,7 @@ class Job:
         readable: The files and folders that it may read, beside the environment's packages.
         writable: The folders that it may change.
         empty: Folders of its own, emptied before it starts.
+        hidden: Folders of the environment's packages that it may not read.
         sandboxed: Whether the user wants a sandbox.
         open: The lab's set-up, which reads nothing that a run made and may need the network: no sandbox.
         trusted: The project's own code: what it leaves is not looked through.
@@ -50,6 +51,7 @@ class Job:
     readable: list[Path]
     writable: list[Path]
     empty: list[Path]
+    hidden: list[Path] = field(default_factory=list)
     sandboxed: bool = True
     open: bool = False
     trusted: bool = False
@@ -103,6 +105,7 @@ def carry_out(job: Job, tick: Callable[[], None] = _nothing) -> ProcessResult:
         limits=job.limits,
         readable=job.readable,
         writable=job.writable,
+        hidden=job.hidden,
         devices=gpus() if job.gpus else [],
         tick=tick,
     )

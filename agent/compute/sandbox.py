@@ -127,6 +127,7 @@ def contain(
     limits: Limits,
     readable: Iterable[Path] = (),
     writable: Iterable[Path] = (),
+    hidden: Iterable[Path] = (),
     devices: Sequence[str] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> ProcessResult:
@@ -141,6 +142,7 @@ def contain(
         limits: What it may use.
         readable: The files and folders that it may read, beside the environment's packages.
         writable: The folders that it may change.
+        hidden: Folders of the environment that it may not read.
         devices: The device nodes that it may use.
         tick: Called about ten times a second while it runs.
 
@@ -163,6 +165,7 @@ def contain(
         {},
         readable=_outermost([*_packages(), *asked]),
         listed=[str(CODE)],
+        hidden=[str(path.resolve()) for path in hidden],
         writable=[str(path) for path in folders],
         devices=list(devices),
         program=sandbox.program,

@@ -6,6 +6,7 @@ under another name, what depends on the data) is looked at while it runs (`lab.s
 """
 
 import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,14 +33,25 @@ _UNSAFE_PARTS = {
     "package", "pathlib", "pickle", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "tensorboard",
     "threading",
 }  # fmt: skip
+# What carries out text, or a name that is made at run time, and what tells a smoke run from a real one.
+_TEXT_RUNNERS = {
+    "ForwardRef", "Timer", "are_deterministic_algorithms_enabled", "bltns", "codecs", "config", "dictConfig", "eval",
+    "evaluate_forward_ref", "exec", "fileConfig", "fx", "get_annotations", "get_deterministic_debug_mode",
+    "get_type_hints", "is_deterministic_algorithms_warn_only_enabled", "jit", "rundocs", "runstring", "singledispatch",
+    "singledispatchmethod", "testing",
+}  # fmt: skip
+# Modules of the standard library are parts of many others; these names mean something else in what computes.
+_OTHER_MODULES = sys.stdlib_module_names - _STANDARD - {"array", "select", "trace"}
+_UNSAFE_PARTS |= _TEXT_RUNNERS | _OTHER_MODULES
 _SYS = {"argv", "exit", "float_info", "maxsize", "stderr", "stdout", "version_info"}
 _BUILTINS = {
-    "__builtins__", "__import__", "__loader__", "__spec__", "breakpoint", "compile", "delattr", "eval", "exec",
-    "globals", "input", "locals", "open", "setattr", "vars",
+    "__annotations__", "__builtins__", "__file__", "__import__", "__loader__", "__spec__", "breakpoint", "compile",
+    "delattr", "eval", "exec", "globals", "input", "locals", "open", "setattr", "vars",
 }  # fmt: skip
 _FILES = {
-    "DataFrame", "FileHandler", "RotatingFileHandler", "dump", "fromfile", "from_file", "genfromtxt", "load", "loadtxt",
-    "loadmat", "memmap", "open_memmap", "save", "savetxt", "savez", "savemat", "savez_compressed", "tofile",
+    "DataFrame", "FileHandler", "FileType", "RotatingFileHandler", "dump", "fromfile", "from_file", "genfromtxt",
+    "load", "loadtxt", "loadmat", "memmap", "open_memmap", "save", "savetxt", "savez", "savemat", "savez_compressed",
+    "tofile",
 }  # fmt: skip
 _FILE_METHODS = {
     "iterdir", "read_bytes", "read_csv", "read_text", "rglob", "to_csv", "write_bytes", "write_text",
@@ -50,7 +62,7 @@ _SEEDS = {
     "initial_seed", "default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom",
 }  # fmt: skip
 _DUNDERS = {
-    "__annotations__", "__class__", "__doc__", "__enter__", "__exit__", "__init__", "__len__", "__name__",
+    "__class__", "__doc__", "__enter__", "__exit__", "__init__", "__len__", "__name__",
     "__post_init__", "__qualname__", "__version__", "__call__",
 }  # fmt: skip
 _GIVEN = {"run", "batch"}  # what the lab's objects are called in the template; renamed, the lab itself refuses
@@ -177,6 +189,8 @@ class _Reader:
                 yield "getattr with a name made at run time: write the attribute out"
             elif (name := repr(node.args[1].value)).startswith("'_"):
                 yield f"getattr of {name}: not public"
+            elif (part := name.strip("'")) in _UNSAFE_PARTS | _FILES and _root(node.args[0]) in self.imported:
+                yield f"{part} of {_root(node.args[0])} reaches past tensors"
         if not isinstance(called, ast.Attribute):
             return
         if isinstance(called.value, ast.Name) and called.value.id in self.classes:

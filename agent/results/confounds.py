@@ -55,6 +55,7 @@ def find_confounds(run: Group, baseline: Group, changed: Sequence[str] = ()) -> 
     found = [*_l0(run, baseline), *_settings(run, baseline, "dictionary size", "d_sae", True)]
     for what in ("tokens", "steps"):
         found += _counted(run, baseline, what)
+    found += _rows_read(run, baseline)
     found += _recorded(run, baseline, _BEFORE_DATA)
     found += _settings(run, baseline, "learning rate", "lr", False)
     found += _recorded(run, baseline, {"data": ("data", True)})
@@ -87,6 +88,14 @@ def _counted(run: Group, baseline: Group, key: str) -> list[Confound]:
         return []
     close = near(float(ours or math.nan), float(theirs or math.nan), TOKENS_TOLERANCE)
     return [Confound(key, _brief(ours), _brief(theirs), not close)]
+
+
+def _rows_read(run: Group, baseline: Group) -> list[Confound]:
+    """More rows of activations than the baseline was handed; records of before do not say."""
+    ours, theirs = (group.lookup("training.rows") for group in (run, baseline))
+    if ours is None or theirs is None or ours.value <= (1 + TOKENS_TOLERANCE) * theirs.value:
+        return []
+    return [Confound("rows read", shown(ours.value), shown(theirs.value), True)]
 
 
 def _recorded(run: Group, baseline: Group, fields: dict[str, tuple[str, bool]]) -> list[Confound]:

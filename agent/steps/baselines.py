@@ -18,7 +18,6 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.events import BaselinesMade, BaselineTrained, Stale
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
-from agent.compute.commands import lab_command, progress_in
 from agent.results.read import load_result
 from agent.steps.baseline_cache import (
     KIND,
@@ -32,8 +31,8 @@ from agent.steps.baseline_cache import (
     set_aside,
 )
 from agent.steps.failures import require
-from agent.steps.jobs import environment, run_set_up
 from agent.steps.score import evaluate
+from agent.steps.set_up import prepare
 from agent.steps.train import run_experiment
 
 
@@ -64,33 +63,6 @@ def make_baselines(campaign: Campaign) -> None:
     campaign.record(BaselinesMade(keys=keys, runs=sorted(names), conditions=made_under))
     if made_under != now:
         go_on_stale(campaign, differences(made_under, now))
-
-
-def prepare(campaign: Campaign) -> dict[str, Any]:
-    """Have the lab make what all runs share: the subject model, the activations, the evaluations' set-up.
-
-    Returns:
-        The fingerprints of what there is.
-
-    Raises:
-        AgentError: It failed.
-    """
-    log = campaign.workspace.run_dir(0) / "prepare.log"
-    log.parent.mkdir(exist_ok=True)
-    out = log.with_name("prepared.json")
-    limit = campaign.profile.limits.score_seconds * 10
-    arguments = ["--profile", str(campaign.profile.path), "--facts", str(out)]
-    arguments += ["--evals", ",".join(campaign.settings.evals or campaign.profile.default_evals)]
-    if campaign.settings.device:
-        arguments += ["--device", campaign.settings.device]
-    what = "set-up: model, activations, evaluations"
-    with progress_in(log.parent) as progress, campaign.screen.step(what, progress) as tick:
-        command = lab_command("lab.prepare", *arguments)
-        env = environment(campaign, progress=progress)
-        result = run_set_up(campaign, command, label=what, env=env, log=log, seconds=limit, tick=tick)
-    require(result, "the lab's set-up", limit)
-    facts: dict[str, Any] = json.loads(out.read_text())
-    return facts
 
 
 def profile_recipe(campaign: Campaign, architecture: str) -> Recipe:

@@ -5,8 +5,9 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.events import Stale
 from agent.campaign.state import Step, next_step
 from agent.steps.baseline_cache import KIND, Recipe, conditions, copy_seeds, damage, differences
-from agent.steps.baselines import go_on_stale, prepare, profile_recipe
+from agent.steps.baselines import go_on_stale, profile_recipe
 from agent.steps.jobs import Host
+from agent.steps.set_up import prepare
 
 # The steps whose outcome is compared with a baseline; before the others nothing needs to be looked at.
 _NEED_BASELINES: tuple[Step, ...] = ("propose", "train", "score", "match", "confirm")

@@ -91,11 +91,10 @@ def run_contained(
         log: The file that takes its output.
         seconds: The time limit.
         writable: The folders that it may change; they must exist, but for those to be emptied.
-        readable: The files and folders that it may read, beside the environment's packages, the profile and what the
-            cache holds for training.
+        readable: The files and folders that it may read, beside the environment's packages and the profile.
         empty: Those of the writable folders that are emptied first.
-        trusted: The project's own code, which reads what others wrote: it may write the cache, and only its time is
-            limited.
+        trusted: The project's own code, which reads what others wrote: it may read models and texts and write the
+            cache, and only its time is limited.
         gpu: Whether it may use a GPU; what needs none is run on this machine at once.
         tick: Called again and again while it runs.
 
@@ -105,22 +104,23 @@ def run_contained(
     Raises:
         AgentError: It could not be started, or its output could not be kept.
     """
-    from lab.cache import root
-    from lab.prepare import READ_BY_RUNS
+    from lab.cache import ROOT_VARIABLE, root
+    from lab.handed import withheld
 
-    cached = [] if trusted else [root() / kind for kind in READ_BY_RUNS]
-    hub = _hub(campaign)
+    hub = _hub(campaign) if trusted else None
+    lent = {ROOT_VARIABLE: str(root()), **({"HF_HUB_CACHE": str(hub)} if hub else {})} if trusted else {}
     folders = [path.absolute() for path in writable]
     job = Job(
         label,
         list(command),
         cwd.absolute(),
-        {**env, "HF_HUB_OFFLINE": "1", **({"HF_HUB_CACHE": str(hub)} if hub else {})},
+        {**env, "HF_HUB_OFFLINE": "1", **lent},
         log.absolute(),
         Limits(seconds) if trusted else _limits(campaign, seconds),
-        readable=[*map(Path.absolute, readable), campaign.profile.path, *cached, *([hub] if hub else [])],
+        readable=[*map(Path.absolute, readable), campaign.profile.path, *([hub] if hub else [])],
         writable=[*folders, root()] if trusted else folders,
         empty=[path.absolute() for path in empty],
+        hidden=[] if trusted else withheld(campaign.profile),
         sandboxed=campaign.settings.sandbox,
         trusted=trusted,
         gpus=_gpus(campaign) if gpu else 0,
@@ -159,12 +159,14 @@ def run_set_up(
     Raises:
         AgentError: It could not be started, or its output could not be kept.
     """
+    from lab.cache import ROOT_VARIABLE, root
+
     place = log.parent.absolute()
     job = Job(
         label,
         list(command),
         place,
-        dict(env),
+        {**env, ROOT_VARIABLE: str(root())},
         place / log.name,
         Limits(seconds),
         readable=[],
@@ -182,7 +184,7 @@ def run_set_up(
 def environment(
     campaign: Campaign, seed: int = 0, progress: Path | None = None, settings: str = "{}"
 ) -> dict[str, str]:
-    """The environment of a run or a scoring: an allow-list, and what the lab reads.
+    """The environment of a job: an allow-list, and what the lab reads.
 
     Args:
         campaign: Whose profile and device count.
@@ -193,13 +195,10 @@ def environment(
     Returns:
         The whole environment.
     """
-    from lab.cache import root
-
     extra = {
         "SAE_LAB_PROFILE": str(campaign.profile.path),
         "SAE_LAB_SEED": str(seed),
         "SAE_LAB_SETTINGS": settings,
-        "SAE_LAB_CACHE": str(root()),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLBACKEND": "Agg",

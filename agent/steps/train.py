@@ -15,6 +15,7 @@ from agent.compute.local import ProcessResult
 from agent.steps.failures import fail, on_disk
 from agent.steps.jobs import environment, run_contained
 from agent.steps.result_checks import idle_parts
+from agent.steps.set_up import activations
 
 
 def train(campaign: Campaign, this: Run) -> None:
@@ -79,6 +80,9 @@ def run_experiment(
     Returns:
         How it ended.
     """
+    from lab.handed import FILES, VARIABLE
+
+    store = activations(campaign)
     command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
     if under:
         command = lab_command(*under, *command[1:])
@@ -88,10 +92,10 @@ def run_experiment(
             command,
             label=what,
             cwd=code,
-            readable=[code / EXPERIMENT],
+            readable=[code / EXPERIMENT, *(store / name for name in FILES)],
             writable=[folder],
             empty=[folder] if empty else [],
-            env={**environment(campaign, seed, progress, settings), **(given or {})},
+            env={**environment(campaign, seed, progress, settings), VARIABLE: str(store), **(given or {})},
             log=log or folder / "log.txt",
             seconds=seconds or campaign.settings.run_seconds or campaign.profile.limits.run_seconds,
             tick=tick,

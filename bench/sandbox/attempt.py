@@ -100,6 +100,7 @@ def attempt(attack: Attack, sandbox: Sandbox | None) -> Outcome:
                 limits=Limits(**{**vars(LIMITS), "seconds": seconds}),
                 readable=prey.readable,
                 writable=[prey.out],
+                hidden=prey.hidden,
             )
             tidy(prey.out)
             ok, said = result.ok, f"{result.reason(seconds or 0)}: {log.read_text()[-300:]}"

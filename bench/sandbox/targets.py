@@ -22,6 +22,14 @@ _VICTIM = (
 _ADD_KEY = {"x86_64": 248, "aarch64": 217}
 _SESSION_KEYRING = -3
 _OWN = 0o600
+# A file of each place of the lab that a run of an experiment has no business in.
+_OF_THE_LAB = {
+    "packages/model": ("model.gguf", "GGUF"),
+    "packages/texts/data": ("1.csv", "a text that is held out"),
+    "lab/activations/store": ("token.npy", "ids"),
+    "lab/core/setup": ("residuals.bin", "residuals"),
+    "lab/baselines/topk": ("weights.safetensors", "weights"),
+}
 
 
 @dataclass
@@ -49,14 +57,19 @@ class Targets:
 
     @property
     def readable(self) -> list[Path]:
-        """The files that a run is given to read: its script, the packages, the cache."""
+        """The files that a run is given to read: its script, the packages, its activations."""
         named = (self.variables[name] for name in ("EXPERIMENT", "PACKAGES", "CACHE"))
-        return [Path(name) for name in named]
+        return [*(Path(name) for name in named), Path(self.variables["STORE"]) / "acts.bf16"]
+
+    @property
+    def hidden(self) -> list[Path]:
+        """The packages that a run may not look into."""
+        return [Path(self.variables[name]) for name in ("MODEL_PACKAGE", "TEXT_PACKAGE")]
 
     def state(self) -> object:
         """All that an attack could change; equal before and after one that was stopped."""
         names = [path for path in sorted(self.folder.iterdir()) if path != self.workspace]
-        names += [path for folder in names if folder.is_dir() for path in sorted(folder.iterdir())]
+        names += [path for folder in names if folder.is_dir() for path in sorted(folder.rglob("*"))]
         files = {path: _looks(path) for path in [*names, Path(self.variables["EXPERIMENT"])]}
         late = self.out / "late"
         return files, self._victim(), self._arrived(), late.exists(), Path(self.variables["TMP_FILE"]).exists()
@@ -94,12 +107,14 @@ def targets(attack: Path) -> Iterator[Targets]:
     with ExitStack() as closing:
         folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="sae-attack-"))).resolve()
         workspace = folder / "workspace"
-        for name in ("home", "other_run", "cache", "packages", "workspace/out"):
+        for name in ("home", "other_run", "cache", "packages", "workspace/out", *_OF_THE_LAB):
             (folder / name).mkdir(parents=True)
         script = workspace / "experiment.py"
         shutil.copy(attack, script)
         files = {"home/id_rsa": SECRET, "project.env": f"MODEL_API_KEY={SECRET}", "other_run/results.json": "results"}
-        for name, text in {**files, "cache/key.json": "key", "packages/module.py": ""}.items():
+        of_lab = {f"{place}/{file}": text for place, (file, text) in _OF_THE_LAB.items()}
+        of_lab |= {"lab/activations/store/acts.bf16": "rows"}
+        for name, text in {**files, **of_lab, "cache/key.json": "key", "packages/module.py": ""}.items():
             (folder / name).write_text(text)
             (folder / name).chmod(_OWN)
         listeners = {
@@ -132,6 +147,9 @@ def targets(attack: Path) -> Iterator[Targets]:
             "OTHER_RUN": str(folder / "other_run"),
             "CACHE": str(folder / "cache"),
             "PACKAGES": str(folder / "packages"),
+            "MODEL_PACKAGE": str(folder / "packages/model"),
+            "TEXT_PACKAGE": str(folder / "packages/texts"),
+            "STORE": str(folder / "lab/activations/store"),
             "EXPERIMENT": str(script),
             "TMP_FILE": tmp_file,
             "VICTIM": str(victim.pid),

@@ -12,8 +12,10 @@ from agent.base.screen import Screen
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Started
 from agent.campaign.ledger import Ledger
+from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.compute.executor import make_executor
+from agent.idea import parse_idea
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "profiles" / "tiny.toml"
@@ -32,6 +34,13 @@ def strip_times(notes: str) -> str:
 
 def opened(folder: Path) -> Campaign:
     return Campaign(Workspace(folder), Screen("quiet"), folder, make_executor("local"))
+
+
+def a_campaign(folder: Path, **settings: Any) -> Campaign:
+    """A campaign of the tests' profile that has just begun."""
+    idea = {name: "-" for name in ("Name", "Title", "Experiment", "Technical_Details", "Implementation_Plan")}
+    given = Settings(profile=str(TINY), model="none", **settings)
+    return opened(Workspace.create(parse_idea({**idea, "Name": "test"}, "test"), given, folder).path)
 
 
 def cut_after(done: Path, folder: Path, kind: str, **settings: Any) -> Campaign:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lab import activations
-from lab.activations import ActivationStore, open_store
+from lab.activations import ActivationStore, open_store, read_store
 from lab.corpus import Corpus, held_out, train_blocks
 from lab.errors import LabError
 from lab.settings import Profile
@@ -107,6 +107,18 @@ def test_an_open_store_needs_no_model(
     again = open_store(tiny_profile, device="cpu")
     assert again.fingerprint == tiny_store.fingerprint
     assert torch.equal(again.acts[:100], tiny_store.acts[:100])
+
+
+def test_a_store_of_before_learns_the_names_of_its_sources(
+    small: Profile, tiny_subject: Subject, empty_cache: Path
+) -> None:
+    store = open_store(small, tiny_subject)
+    meta = json.loads((store.folder / "store.json").read_text())
+    assert tuple(meta.pop("sources")) == store.sources
+    (store.folder / "store.json").write_text(json.dumps(meta))
+    again = open_store(small, tiny_subject)
+    assert (again.fingerprint, again.sources) == (store.fingerprint, store.sources)
+    assert read_store(store.folder).sources == store.sources
 
 
 def test_the_file_is_not_changed_through_the_store(tiny_profile: Profile, tiny_store: ActivationStore) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab import artifact
+from lab import artifact, handed
 from lab.activations import ActivationStore
 from lab.errors import LabError
 from lab.training import Run, start
@@ -47,7 +47,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_profile_path: Pa
     def call(out_dir: Path | str = tmp_path / "run", **variables: object) -> Run:
         monkeypatch.setenv("SAE_LAB_PROFILE", str(tiny_profile_path))
         monkeypatch.setenv("SAE_LAB_DEVICE", "cpu")
-        for name in ("SEED", "SETTINGS", "MAX_STEPS"):
+        for name in ("SEED", "SETTINGS", "MAX_STEPS", "ACTIVATIONS"):
             monkeypatch.delenv(f"SAE_LAB_{name}", raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(f"SAE_LAB_{name}", str(value))
@@ -101,6 +101,37 @@ def test_what_surrounds_a_token(begin, tiny_store: ActivationStore) -> None:
     assert batch.source.shape == (run.batch_size,)
     assert batch.source.dtype == torch.int64
     assert int(batch.source.max()) < len(run.sources)
+
+
+def test_rows_that_are_handed_out_count_whatever_they_are_asked_by(begin, tmp_path: Path) -> None:
+    def rows(look) -> tuple[int, int]:
+        run = begin(MAX_STEPS=3)
+        module = Small(run.d_model)
+        for batch in run.batches():
+            look(run, batch)
+        run.save(module, "relu")
+        record = json.loads((tmp_path / "run" / "training.json").read_text())
+        return record["rows"], record["tokens"]
+
+    plain, tokens = rows(lambda run, batch: (batch.acts, batch.has_previous, batch.source))
+    assert plain == tokens
+    doubled, tokens = rows(lambda run, batch: (batch.previous, batch.previous))
+    assert (doubled, tokens) == (2 * plain, plain)
+    # A start may look once at rows that come again; more looks are more rows.
+    due = rows(lambda run, batch: run.first_acts(5000))[0]
+    more = rows(lambda run, batch: run.first_acts(16_384))[0]
+    assert (due, more) == (plain, plain + 2 * 16_384)
+
+
+def test_a_store_is_opened_from_the_files_that_a_run_is_handed(begin, tmp_path: Path, tiny_store) -> None:
+    for name in handed.FILES:
+        (tmp_path / name).symlink_to(tiny_store.folder / name)
+    run = begin(ACTIVATIONS=tmp_path)
+    batch = next(run.batches())
+    assert torch.equal(batch.acts, next(begin().batches()).acts)
+    assert run.sources == tiny_store.sources
+    with pytest.raises(LabError, match=r"cannot read .*store\.json"):
+        begin(ACTIVATIONS=tmp_path / "elsewhere")
 
 
 def test_more_tokens_than_are_cached_are_further_epochs(begin, tmp_path: Path, tiny_profile_path: Path) -> None:

@@ -39,6 +39,8 @@ def arguments(spec: Spec) -> list[str]:
     for place in sorted(places, key=lambda path: path.split("/")):
         kind, source = places[place]
         options += [kind, source, place]
+    for place in filter(os.path.isdir, spec.hidden):
+        options += ["--tmpfs", place, "--remount-ro", place]
     for link, target in links.items():
         if not any(link.startswith(place + "/") for place in places if place != "/tmp"):
             options += ["--symlink", target, link]

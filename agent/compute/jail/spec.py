@@ -42,6 +42,7 @@ class Spec:
         env: Its whole environment.
         readable: Files and folders that it may read.
         listed: Folders whose names it may see, but not what is in their files.
+        hidden: Folders beneath the readable ones whose files it may not read.
         writable: Folders that it may change.
         devices: Device nodes that it may use.
         program: Where bubblewrap is; "" without it.
@@ -57,6 +58,7 @@ class Spec:
     env: dict[str, str]
     readable: list[str] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     writable: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
     program: str = ""

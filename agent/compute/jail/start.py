@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -169,10 +170,29 @@ def _grants(spec: Spec) -> list[tuple[str, int]]:
         (measure.SHARED_MEMORY, landlock.SHARED_MEMORY),
         *((f"/dev/{name}", landlock.DEVICE) for name in ("null", "zero", "full", "random", "urandom")),
         *((path, landlock.DEVICE) for path in spec.devices),
-        *((path, landlock.READ) for path in spec.readable),
+        *(grant for path in spec.readable for grant in _readable(path, spec.hidden)),
         *((path, landlock.READ_DIR) for path in spec.listed),
         *((path, landlock.WRITE) for path in [*spec.writable, *([spec.private] if spec.private else [])]),
     ]
+
+
+def _readable(path: str, hidden: list[str]) -> Iterator[tuple[str, int]]:
+    """A path with the right to read it; of one with something hidden beneath, all that lies beside that.
+
+    Landlock takes nothing back from beneath a path that it grants, so the names in what is hidden can be seen.
+    """
+    real = os.path.realpath(path)
+    if real in hidden:
+        return
+    if not any(other.startswith(real + "/") for other in hidden):
+        yield path, landlock.READ
+        return
+    yield path, landlock.READ_DIR
+    with os.scandir(path) as entries:
+        # What a link leads to is granted where it lies, or not at all.
+        beside = [entry.path for entry in entries if not entry.is_symlink()]
+    for other in beside:
+        yield from _readable(other, hidden)
 
 
 def _memory_file(content: bytes) -> int:

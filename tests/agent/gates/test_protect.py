@@ -32,11 +32,28 @@ getattr(run, name)
 getattr(run, "_store")
 vars(run)
 object.__setattr__(run, "steps", 1)
+Reference.__annotations__["x"] = "y"
+typing.get_type_hints(Reference)
+from typing import ForwardRef
+import numpy.testing as checks
+np.testing.runstring("x", {})
+from functools import singledispatch
+torch.jit.script(step)
+torch.fx.Graph()
+torch.utils.benchmark.Timer("x")
+enum.bltns.exec("x")
+json.codecs.open("x")
+dataclasses.inspect.get_annotations(Reference, eval_str=True)
+logging.config.dictConfig({})
+getattr(typing, "get_type_hints")
+"confirm" in __file__
+argparse.FileType("w")
+torch.are_deterministic_algorithms_enabled()
 run.log(1, explained_variance=0.99)
 torch.hub.load("a", "b")
 Path("x").write_text("y")
 """
-IMPORTS = "import sys, warnings, torch\nimport numpy as np\nimport torch.nn.functional as F\n"
+IMPORTS = "import argparse, dataclasses, enum, json, logging, sys, typing, warnings, torch\nimport numpy as np\nimport torch.nn.functional as F\n"
 ALLOWED = """\
 from lab import sparse
 from lab.training import Batch, Run, start
@@ -53,6 +70,10 @@ sae.load_state_dict(state)
 getattr(cfg, "k", 3)
 torch._foreach_mul_(grads, 2.0)
 run.log(1, loss=loss, lr=cfg.lr)
+np.array([1]) + np.trace(x) + torch.select(x, 0, 0)
+sae.eval()
+step.config
+torch.compile(sae)
 sae.W_dec.data[dead] = 0
 if __name__ == "__main__": run.save(sae, "topk")
 type(sae).__name__

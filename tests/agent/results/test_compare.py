@@ -11,6 +11,7 @@ from agent.results.read import Group, RunResult, Value, shown, shown_spread
 TRAINING = {
     "architecture": "topk",
     "tokens": 1000,
+    "rows": 1000,
     "steps": 10,
     "batch_size": 100,
     "data": "abc",
@@ -60,6 +61,7 @@ def test_lower_is_better_turns_it_round():
         ({"training": {"tokens": 2000}}, "tokens"),
         ({"l0": float("nan")}, "L0"),
         ({"training": {"data": "other"}}, "data"),
+        ({"training": {"rows": 1021}}, "rows read"),
         ({"training": {"device": "cuda"}}, "device"),
         ({"training": {"versions": {"torch": "3"}}}, "versions"),
         ({"training": {"settings": {"d_sae": 128, "lr": 1e-3}}}, "dictionary size"),
@@ -71,6 +73,11 @@ def test_an_unmatched_run_gets_no_verdict_whatever_the_score(change, what):
     assert not comparison.comparable
     assert comparison.row("core.explained_variance").verdict == "not comparable"
     assert what in [confound.what for confound in comparison.confounds]
+
+
+@pytest.mark.parametrize("rows", [1005, 400, None])
+def test_few_rows_more_and_records_that_do_not_tell_void_nothing(rows):
+    assert compare(result(training={"rows": rows}), BASE).confounds == ()
 
 
 def test_a_learning_rate_is_named_and_does_not_void():

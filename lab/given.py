@@ -1,0 +1,114 @@
+"""What a run of an experiment is given by whoever starts it, in variables of the environment.
+
+SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_DEVICE; SAE_LAB_SETTINGS, overrides of the experiment's settings as JSON;
+SAE_LAB_ACTIVATIONS, the folder of its data, where it may read no more than that; SAE_LAB_MAX_STEPS for a short trial;
+SAE_LAB_SMOKE_STEPS and SAE_LAB_REPORT for who looks on (`lab.runner`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.handed import VARIABLE
+from lab.schedule import STEPS
+from lab.settings import DEFAULT_PROFILE
+
+REPORT = "SAE_LAB_REPORT"
+_NAMES = ("PROFILE", "SEED", "DEVICE", "SETTINGS", "MAX_STEPS")
+_VARIABLES = (*(f"SAE_LAB_{name}" for name in _NAMES), VARIABLE, STEPS, REPORT)
+
+
+class Given:
+    """The variables, each read when it is asked for.
+
+    Args:
+        values: an environment.
+        out_dir: the run's folder, where the script is told another name of it.
+    """
+
+    def __init__(self, values: Mapping[str, str], out_dir: Path | None = None) -> None:
+        self._values = {name: values[name] for name in _VARIABLES if values.get(name)}
+        self.out_dir = out_dir
+
+    @classmethod
+    def take(cls, environment: MutableMapping[str, str], out_dir: Path) -> Given:
+        """The variables, taken out of an environment: a script's shows nothing by which one run differs from another.
+
+        Args:
+            environment: that of this process.
+            out_dir: the run's folder.
+        """
+        taken = cls(environment, out_dir)
+        for name in _VARIABLES:
+            environment.pop(name, None)
+        return taken
+
+    def replaced(self, **values: str) -> Given:
+        """The same with other values, by the names of their variables."""
+        return Given({**self._values, **values}, self.out_dir)
+
+    @property
+    def profile(self) -> str:
+        """A profile's name or file."""
+        return self._values.get("SAE_LAB_PROFILE", DEFAULT_PROFILE)
+
+    @property
+    def device(self) -> str | None:
+        """What to compute on; None for what there is."""
+        return self._values.get("SAE_LAB_DEVICE")
+
+    @property
+    def seed(self) -> int:
+        """The seed, 0 or more."""
+        return self._number("SAE_LAB_SEED")
+
+    @property
+    def max_steps(self) -> int:
+        """The run ends after so many steps; 0 for all."""
+        return self._number("SAE_LAB_MAX_STEPS")
+
+    @property
+    def smoke_steps(self) -> str:
+        """The steps of a smoke run, as `lab.schedule.schedule` takes them; empty for a real run."""
+        return self._values.get(STEPS, "")
+
+    @property
+    def report(self) -> Path | None:
+        """The file that takes what was seen of the run, where somebody wants to know."""
+        found = self._values.get(REPORT)
+        return Path(found) if found else None
+
+    @property
+    def activations(self) -> Path | None:
+        """The folder of the activations that the run is handed; None where it finds them itself."""
+        found = self._values.get(VARIABLE)
+        return Path(found) if found else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Overrides of the experiment's settings.
+
+        Raises:
+            LabError: they are not a JSON object.
+        """
+        try:
+            overrides = json.loads(self._values.get("SAE_LAB_SETTINGS", "{}"))
+        except ValueError as error:
+            raise LabError(f"SAE_LAB_SETTINGS is not JSON: {error}") from error
+        if not isinstance(overrides, dict):
+            raise LabError('SAE_LAB_SETTINGS must be a JSON object such as {"k": 64}')
+        return overrides
+
+    def _number(self, variable: str) -> int:
+        text = self._values.get(variable, "0")
+        if not text.isdecimal():
+            raise LabError(f"{variable} must be a whole number of 0 or more, not {text!r}")
+        return int(text)
+
+
+GIVEN: ContextVar[Given | None] = ContextVar("GIVEN", default=None)
