@@ -38,7 +38,7 @@ def opened(folder: Path) -> Campaign:
 
 def a_campaign(folder: Path, **settings: Any) -> Campaign:
     """A campaign of the tests' profile that has just begun."""
-    idea = {name: "-" for name in ("Name", "Title", "Experiment", "Technical_Details", "Implementation_Plan")}
+    idea = dict.fromkeys(("Name", "Title", "Experiment", "Technical_Details", "Implementation_Plan"), "-")
     given = Settings(profile=str(TINY), model="none", **settings)
     return opened(Workspace.create(parse_idea({**idea, "Name": "test"}, "test"), given, folder).path)
 

@@ -5,10 +5,7 @@ import sys
 
 os.symlink(os.environ["TEXT_PACKAGE"], sys.argv[1] + "/link")
 found = []
-for way in (
-    sys.argv[1] + "/link",
-    os.environ["PACKAGES"] + "/../" + os.environ["TEXT_PACKAGE"].split("/")[-2] + "/texts",
-):
+for way in (sys.argv[1] + "/link", os.environ["PACKAGES"] + "/../packages/texts"):
     try:
         found.append(open(way + "/data/1.csv").read())
     except OSError:

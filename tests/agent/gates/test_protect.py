@@ -53,7 +53,10 @@ run.log(1, explained_variance=0.99)
 torch.hub.load("a", "b")
 Path("x").write_text("y")
 """
-IMPORTS = "import argparse, dataclasses, enum, json, logging, sys, typing, warnings, torch\nimport numpy as np\nimport torch.nn.functional as F\n"
+IMPORTS = (
+    "import argparse, dataclasses, enum, json, logging, sys, typing, warnings, torch\n"
+    "import numpy as np\nimport torch.nn.functional as F\n"
+)
 ALLOWED = """\
 from lab import sparse
 from lab.training import Batch, Run, start

