@@ -22,6 +22,7 @@ from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 _TRAINING_SOURCES = (
     "training.py",
     "batches.py",
+    "meter.py",
     "schedule.py",
     "numerics.py",
     "sparse.py",

@@ -7,11 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 PROGRESS_FILE = "SAE_LAB_PROGRESS"
+PLACE: ContextVar[str] = ContextVar("PLACE", default="")
+"""The same where it was taken out of the environment (`lab.runner`)."""
+
 _INTERVAL = 0.2
 
 T = TypeVar("T")
@@ -35,7 +39,7 @@ class Progress:
         self.done = 0
         self._started = time.monotonic()
         self._written = float("-inf")
-        name = os.environ.get(PROGRESS_FILE)
+        name = PLACE.get() or os.environ.get(PROGRESS_FILE)
         self._file = Path(name) if name else None
         self._bar = _Bar(what, total) if self._file is None and sys.stderr.isatty() else None
 

@@ -1,25 +1,23 @@
 """A smoke run: an experiment's script as it is, on a few real batches, watched.
 
-    python -P -m lab.smoke --report FILE SCRIPT --out_dir=DIR
-
-runs SCRIPT twice: as a whole run with its schedule compressed into SAE_LAB_SMOKE_STEPS steps, so that what depends on
-the share of training is reached, and on single steps of the real run, so that what depends on a step's number is. The
-report says what was wrong, which lines ran, and a hash of what came out of each pass: two scripts with the same hashes
-train the same SAE. The script can't tell: what it asks the lab for is what it gets in a real run.
+`lab.runner` runs the script three times: as a whole run with its schedule compressed into SAE_LAB_SMOKE_STEPS steps, so
+that what depends on the share of training is reached; on single steps of the real run, so that what depends on a step's
+number is; and on steps and with a seed that nobody can know beforehand, so that a script that knows the other two by
+their values is watched where it does not. The report says what was wrong, which lines ran, and a hash of what came out
+of each of the first two passes: two scripts with the same hashes train the same SAE. What a script asks the lab for is
+what it gets in a real run.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import hashlib
-import os
+import random
 import resource
-import runpy
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +28,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lab.batches import Batch
+    from lab.given import Given
     from lab.settings import Profile
     from lab.watch import Watch
 
 _DENSE = 4  # single steps at the start, before the numbers get round
 _ROUND = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000)
 _MOST = 32
+_DRAWN = 6
+_KNOWN_SEED = "0"  # of the passes whose weights are compared with other scripts'
 _VARIED_ROWS = 1e-6
 
 
 class _Enough(BaseException):
-    """Ends the second pass where the SAE would be saved: what follows was done in the first."""
+    """Ends a later pass where the SAE would be saved: what follows was done in the first."""
 
 
 class Smoke:
@@ -72,15 +73,17 @@ class Smoke:
         """Settings are complete: note which of them are asked for from now on."""
         names = {item.name for item in dataclasses.fields(config)}
         self.settings = {name: getattr(config, name) for name in names}
-        reads, kind = self.reads, type(config)
+        reads = self.reads
+        kind: Any = type(config)
+        get = kind.__getattribute__
 
         def noting(this: Any, name: str) -> Any:
             if name in names:
                 reads.add(name)
-            return object.__getattribute__(this, name)
+            return get(this, name)
 
-        watched = type(kind.__name__, (kind,), {"__slots__": (), "__getattribute__": noting})
-        object.__setattr__(config, "__class__", watched)
+        # The script's own class is watched, for an instance of another could be told from it.
+        kind.__getattribute__ = noting
 
     def batch(self, batch: Batch) -> None:
         """A batch is about to be handed out."""
@@ -114,13 +117,14 @@ class Smoke:
             self.watch.findings.setdefault("the saved SAE gives the same latents whatever activations it reads")
 
 
-def smoke(script: Path, out_dir: Path, report: Path) -> None:
-    """Run a script twice on few batches and write what was seen.
+def smoke(script: Path, given: Given, report: Path, execute: Callable[[Given], None]) -> None:
+    """Run a script on few batches and write what was seen.
 
     Args:
         script: the experiment.
-        out_dir: where it saves its SAE.
+        given: what it is given, its number of steps and a seed of this smoke run among it.
         report: the JSON file that is written, also when the script ends by an error, which is raised.
+        execute: runs the script once.
     """
     import coverage
     import torch
@@ -128,35 +132,34 @@ def smoke(script: Path, out_dir: Path, report: Path) -> None:
     from lab.observer import OBSERVER
     from lab.watch import Watch
 
+    assert given.out_dir is not None
     began = time.monotonic()
     # On a GPU sums in another order would give other weights every time; the warning would be the user's, not ours.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(torch.cuda.is_available(), warn_only=True)
     path = str(script.resolve())
-    watch = Watch(path)
+    watch = Watch(str(script))
     seen = Smoke(script, watch)
     OBSERVER.set(seen)
     lines = coverage.Coverage(data_file=None, config_file=False, include=[path], messages=False)
     lines.start()
     finished = False
     try:
-        _execute(path, out_dir)
+        known = given.replaced(SAE_LAB_SEED=_KNOWN_SEED)
+        execute(known)
         if seen.profile is not None and seen.saved:
-            seen.look_at_artifact(out_dir / "sae")
-            os.environ[STEPS] = _single_steps(script, seen.profile.training.steps)
-            try:
-                _execute(path, out_dir)
-            except _Enough:
-                pass
+            seen.look_at_artifact(given.out_dir / "sae")
+            steps = seen.profile.training.steps
+            single, drawn = _single_steps(script, steps), random.SystemRandom().sample(range(steps), min(_DRAWN, steps))
+            for later in (known.replaced(**{STEPS: single}), given.replaced(**{STEPS: _listed(drawn)})):
+                try:
+                    execute(later)
+                except _Enough:
+                    pass
         finished = True
     finally:
         lines.stop()
         watch.close()
         _write(report, seen, sorted(lines.get_data().lines(path) or ()), finished, time.monotonic() - began)
-
-
-def _execute(path: str, out_dir: Path) -> None:
-    sys.argv = [path, f"--out_dir={out_dir}"]
-    runpy.run_path(path, run_name="__main__")
 
 
 def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds: float) -> None:
@@ -175,7 +178,7 @@ def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds:
             "finished": finished,
             "findings": findings,
             "lines": lines,
-            "weights": seen.weights,
+            "weights": seen.weights[:2],
             "settings": {name: repr(value) for name, value in sorted(seen.settings.items())},
             "reads": sorted(seen.reads),
             "memory_gb": round(memory, 2),
@@ -194,7 +197,11 @@ def _single_steps(script: Path, steps: int) -> str:
     named = sorted(step for number in numbers if number > 1 for step in (number - 1, number, number + 1))
     wanted = [*range(_DENSE), steps - 2, steps - 1, *_ROUND, *named]
     chosen = list(dict.fromkeys(step for step in wanted if 0 <= step < steps))[:_MOST]
-    return ",".join(map(str, sorted(chosen))) + ","
+    return _listed(chosen)
+
+
+def _listed(steps: list[int]) -> str:
+    return ",".join(map(str, sorted(steps))) + ","
 
 
 def _hash(module: nn.Module) -> str:
@@ -213,18 +220,3 @@ def _memory_gb() -> float:
         return torch.cuda.max_memory_allocated() / 2**30
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, but bytes on macOS
     return size / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lab.smoke", description="Try an experiment on a few real batches.")
-    parser.add_argument("script", type=Path, help="the experiment, as python would run it")
-    parser.add_argument("--out_dir", type=Path, required=True, help="where the script saves its SAE")
-    parser.add_argument("--report", type=Path, required=True, help="the JSON file that says what was seen")
-    options = parser.parse_args(arguments)
-    smoke(options.script, options.out_dir, options.report)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

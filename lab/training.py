@@ -15,7 +15,7 @@ import os
 import random
 import tempfile
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +25,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lab import artifact, cache, compiler
 from lab.activations import ActivationStore, open_store, read_store
@@ -34,6 +33,7 @@ from lab.batches import Batch, Fixed, Source
 from lab.devices import choose_device
 from lab.errors import LabError
 from lab.given import GIVEN, Given
+from lab.meter import Meter, Updates, compute
 from lab.observer import OBSERVER
 from lab.progress import track
 from lab.schedule import Schedule, schedule
@@ -52,7 +52,7 @@ _FIRST_ACTS = 16_384  # rows of the run's own that a start may look at
 class Run(Fixed):
     """One training run. Make it with `start`, or with `begin` where no environment decides.
 
-    Attributes: `profile`, `seed`, `device`, `out_dir`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
+    Attributes: `profile`, `seed`, `device`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
     of texts), `scale` (raw activations times this are what `batches` gives).
     """
 
@@ -66,7 +66,7 @@ class Run(Fixed):
         asked: Mapping[str, Any],
         plan: Schedule,
     ) -> None:
-        self.out_dir = out_dir
+        self._out_dir = out_dir
         self.profile = profile
         self.seed = seed
         self.device = device
@@ -85,8 +85,8 @@ class Run(Fixed):
         self._looked_at = 0
         self._source: Source | None = None
         self._curves: list[tuple[int, dict[str, Value]]] = []
-        self._updates: Counter[int] = Counter()
-        self._counting = register_optimizer_step_post_hook(lambda optimizer, *_: self._updates.update([id(optimizer)]))
+        self._updates = Updates()
+        self._meter: Meter | None = None
         self._handed_out = hashlib.blake2b(digest_size=8)
         random.seed(seed)
         np.random.seed(seed)
@@ -152,15 +152,26 @@ class Run(Fixed):
         self._delivered = 0
         source = self._source = Source(self._store, self.device)
         observer = OBSERVER.get()
-        for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
-            self._delivered += 1
-            self._handed_out.update(rows.numpy().data)
-            batch = Batch(step, source.handed_out(gathered), rows, source)
+        meter = self._meter
+        if meter:
+            meter.pause()
+        try:
+            for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
+                self._handed_out.update(rows.numpy().data)
+                batch = Batch(step, source.handed_out(gathered), rows, source)
+                if observer:
+                    observer.batch(batch)
+                if meter:
+                    meter.step(self._delivered)
+                self._delivered += 1
+                yield batch
+                if meter:
+                    meter.pause()
             if observer:
-                observer.batch(batch)
-            yield batch
-        if observer:
-            observer.exhausted()
+                observer.exhausted()
+        finally:
+            if meter:
+                meter.step(len(self._numbers))
 
     def _gathered(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         rows = track(self._rows(), "training", len(self._numbers))
@@ -221,9 +232,10 @@ class Run(Fixed):
             LabError: what `lab.artifact.save` refuses, the folder cannot be written, or the run used more than its
                 budget: a second optimiser step on a batch, or a seed of its own.
         """
+        measured = compute(module, self._updates, self._meter)
+        self._check_budget()
         if observer := OBSERVER.get():
             observer.saving(module)
-        self._check_budget()
         curves, broken = self._read_curves()
         if broken:
             log.warning("not finite: %s", ", ".join(f"{name} at step {step}" for name, step in broken.items()))
@@ -237,7 +249,8 @@ class Run(Fixed):
             "tokens": steps * self.batch_size,
             "rows": self._rows_read(),
             "batch_size": self.batch_size,
-            "optimizer_steps": max(self._updates.values(), default=0),
+            "optimizer_steps": self._updates.most,
+            **measured,
             "batches": self._handed_out.hexdigest(),
             "data": self._store.fingerprint,
             "device": self.device.type,
@@ -254,13 +267,13 @@ class Run(Fixed):
             "context": self.profile.corpus.context,
         }
         saved = artifact.save(
-            self.out_dir / "sae", module, input_scale=self.scale, meta=meta, sample_acts=self._sample_acts()
+            self._out_dir / "sae", module, input_scale=self.scale, meta=meta, sample_acts=self._sample_acts()
         )
         record["sae"] = saved.fingerprint
         record["seconds"] = round(time.monotonic() - self._began, 2)
         record["nonfinite"] = broken
         record["curves"] = curves
-        _writing(self.out_dir, lambda: cache.write_json(self.out_dir / "training.json", record))
+        _writing(self._out_dir, lambda: cache.write_json(self._out_dir / "training.json", record))
         return saved
 
     def _rows_read(self) -> int:
@@ -272,8 +285,7 @@ class Run(Fixed):
         return given + max(0, self._looked_at - max(_FIRST_ACTS, self.batch_size))
 
     def _check_budget(self) -> None:
-        self._counting.remove()
-        batches, updates = self._delivered or 0, max(self._updates.values(), default=0)
+        batches, updates = self._delivered or 0, self._updates.most
         if updates > batches:
             raise LabError(f"{updates} optimiser steps were done on {batches} batches: the budget is one step a batch")
         if torch.initial_seed() != self.seed:
@@ -314,9 +326,12 @@ def start(out_dir: str | Path) -> Run:
     given = GIVEN.get() or Given(os.environ)
     profile = load_profile(given.profile)
     plan = schedule(profile.training.steps, given.max_steps, given.smoke_steps)
-    run = begin(out_dir, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=given.activations)
+    folder, data = given.out_dir or out_dir, given.activations
+    run = begin(folder, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=data)
     if observer := OBSERVER.get():
         observer.started(run.profile, run._sample_acts)
+    if GIVEN.get():  # a process for this run alone
+        run._meter = Meter(len(plan.numbers), given.salt)
     return run
 
 

@@ -9,10 +9,17 @@ from agent.results.read import Group, shown
 # Beyond these relative differences two runs answer different questions.
 L0_TOLERANCE = 0.05
 TOKENS_TOLERANCE = 0.01
+# As many times the baseline's training compute is named, and voids a verdict.
+NAMED, VOID = 1.1, 1.5
 L0 = "core.l0"
 
 # The fields of the training record that are compared, and whether a difference voids the verdict.
 _BEFORE_DATA = {"batch size": ("batch_size", False)}
+_COMPUTE = {
+    "training FLOP": "flop",
+    "updates per parameter": "updates",
+    "parameters trained": "parameters_trained",
+}
 _AFTER_DATA = {
     "device": ("device", True),
     "versions": ("versions", True),
@@ -55,7 +62,7 @@ def find_confounds(run: Group, baseline: Group, changed: Sequence[str] = ()) -> 
     found = [*_l0(run, baseline), *_settings(run, baseline, "dictionary size", "d_sae", True)]
     for what in ("tokens", "steps"):
         found += _counted(run, baseline, what)
-    found += _rows_read(run, baseline)
+    found += [*_rows_read(run, baseline), *_compute(run, baseline)]
     found += _recorded(run, baseline, _BEFORE_DATA)
     found += _settings(run, baseline, "learning rate", "lr", False)
     found += _recorded(run, baseline, {"data": ("data", True)})
@@ -96,6 +103,17 @@ def _rows_read(run: Group, baseline: Group) -> list[Confound]:
     if ours is None or theirs is None or ours.value <= (1 + TOKENS_TOLERANCE) * theirs.value:
         return []
     return [Confound("rows read", shown(ours.value), shown(theirs.value), True)]
+
+
+def _compute(run: Group, baseline: Group) -> list[Confound]:
+    """More of what training takes than the baseline took; records of before do not say."""
+    found = []
+    for what, key in _COMPUTE.items():
+        ours, theirs = (group.lookup(f"training.{key}") for group in (run, baseline))
+        if ours and theirs and theirs.value > 0 and ours.value > NAMED * theirs.value:
+            times = ours.value / theirs.value
+            found.append(Confound(what, f"{times:.2g} times", shown(theirs.value), times > VOID))
+    return found
 
 
 def _recorded(run: Group, baseline: Group, fields: dict[str, tuple[str, bool]]) -> list[Confound]:

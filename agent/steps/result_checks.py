@@ -19,7 +19,7 @@ def idle_parts(record: Record, this: Run, lines: Path) -> list[str]:
     Args:
         record: The campaign.
         this: The run, trained.
-        lines: The report of `lab.traced`.
+        lines: The report of `lab.runner`.
     """
     parent = record.folder.at(this.attempts[0].parent, EXPERIMENT)
     try:

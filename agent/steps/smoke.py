@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,13 @@ from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
 from agent.compute.local import ProcessResult, tail
 from agent.gates.changed import Region, never_ran
-from agent.steps.train import run_experiment
+from agent.steps.train import REPORT, run_experiment
 
 STEPS = 24
 SAID = 1500
-REPORT = "smoke.json"
+SEEN = "smoke.json"
 # Frames of the traceback that are not the script's.
-RUNNER = re.compile(r'^  File "(<frozen runpy>|[^"\n]*/lab/(smoke|watch)\.py)".*\n(?:    .*\n)*', re.MULTILINE)
+RUNNER = re.compile(r'^  File "(<frozen runpy>|[^"\n]*/lab/(runner|smoke|watch)\.py)".*\n(?:    .*\n)*', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,10 @@ def try_script(
     Returns:
         What was found.
     """
-    report, limit = folder / REPORT, campaign.profile.limits.smoke_seconds
+    report, limit = folder / SEEN, campaign.profile.limits.smoke_seconds
     # Started as every run is, so that it is contained as every run is.
-    under, given = ["lab.smoke", "--report", str(report)], {"SAE_LAB_SMOKE_STEPS": str(STEPS)}
-    seed = campaign.profile.baselines.seeds[0]
-    result = run_experiment(campaign, folder, cwd, seed, what, under=under, seconds=limit, given=given, empty=empty)
+    given, seed = {"SAE_LAB_SMOKE_STEPS": str(STEPS), REPORT: str(report)}, secrets.randbelow(2**31)
+    result = run_experiment(campaign, folder, cwd, seed, what, seconds=limit, given=given, empty=empty)
     read = _read(report)
     if not result.ok or read is None or not read["finished"]:
         reason = result.reason(limit) if not result.ok else "it left no report"

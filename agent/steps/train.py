@@ -1,8 +1,7 @@
 """The step that trains the SAE of a run: `python experiment.py --out_dir=run_i` in the workspace."""
 
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.campaign.campaign import Campaign
@@ -16,6 +15,9 @@ from agent.steps.failures import fail, on_disk
 from agent.steps.jobs import environment, run_contained
 from agent.steps.result_checks import idle_parts
 from agent.steps.set_up import activations
+
+# The variable that names the file for what is seen of a run (`lab.given`).
+REPORT = "SAE_LAB_REPORT"
 
 
 def train(campaign: Campaign, this: Run) -> None:
@@ -33,10 +35,10 @@ def train(campaign: Campaign, this: Run) -> None:
     later = this.last.smoke.later if this.last.smoke else []
     seed = campaign.profile.baselines.seeds[0]
     # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
-    traced = ["lab.traced", "--report", str(lines)] if later else []
+    given = {REPORT: str(lines)} if later else {}
     what = f"run {this.number}: training"
     # What a launcher that was killed left there is no part of this attempt.
-    result = run_experiment(campaign, folder, campaign.workspace.path, seed, what, under=traced, empty=True)
+    result = run_experiment(campaign, folder, campaign.workspace.path, seed, what, given=given, empty=True)
     if not result.ok:
         fail(campaign, this, result.reason(limit), result)
     elif not (folder / "sae").is_dir() or not (folder / "training.json").is_file():
@@ -57,7 +59,6 @@ def run_experiment(
     what: str,
     settings: str = "{}",
     log: Path | None = None,
-    under: Sequence[str] = (),
     seconds: float | None = None,
     given: Mapping[str, str] | None = None,
     empty: bool = False,
@@ -72,9 +73,8 @@ def run_experiment(
         what: The step, in words.
         settings: Overrides of the experiment's configuration, as JSON.
         log: Where the output goes; `log.txt` in `folder` when None.
-        under: A module of the lab, and its arguments, that runs the script and looks on.
         seconds: The time limit; that of a run when None.
-        given: What its environment holds besides.
+        given: What the lab is told besides, in variables (`lab.given`).
         empty: Whether the folder is emptied first, and made where it is not there.
 
     Returns:
@@ -83,9 +83,7 @@ def run_experiment(
     from lab.handed import FILES, VARIABLE
 
     store = activations(campaign)
-    command = [sys.executable, EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}"]
-    if under:
-        command = lab_command(*under, *command[1:])
+    command = lab_command("lab.runner", EXPERIMENT, f"--out_dir={os.path.relpath(folder, code)}")
     with progress_in(folder) as progress, campaign.screen.step(what, progress) as tick:
         result = run_contained(
             campaign,

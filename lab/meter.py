@@ -1,0 +1,264 @@
+"""The compute of a training run, measured while it goes on: floating-point operations, updates, processor time.
+
+Operations are counted exactly before the first batch, in the first and last step, and from the last batch until the SAE
+is saved; of the steps between, some drawn at random stand for the rest. A step that is not counted and takes several
+times the usual processor time counts as so many steps. What is not seen: updates through `.data` or by new tensors in
+place of old ones are no updates here (their operations count), and a function that torch.compile made runs uncompiled
+where operations are counted.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import statistics
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+_FEWEST, _SHARE = 5, 0.01  # steps that are counted besides the first and the last
+_LONG = 4.0  # times the usual processor time
+# What long steps take beyond the usual counts from this share of the run and these seconds on: less is the machine's.
+_WEIGHS, _SECONDS = 0.25, 0.5
+_BAGS = ("_embedding_bag", "_embedding_bag_forward_only")
+_CUBIC = ("linalg", "cholesky", "svd", "geqrf", "ormqr", "orgqr", "lu_", "triangular_solve", "eig", "inverse")
+
+
+class Meter:
+    """The meter of one run.
+
+    Args:
+        steps: how many batches are handed out.
+        salt: decides which steps are counted; empty for what nobody knows.
+    """
+
+    def __init__(self, steps: int, salt: str = "") -> None:
+        self._steps = steps
+        self._counted = _drawn(steps, salt)
+        self._mode = _Counting()
+        self._place: int | None = -1  # of the step under way
+        self._flop: Counter[int] = Counter()
+        self._seconds: dict[int, float] = {}
+        self._since = self._began = time.process_time()
+        self._on = False
+        self._turn(True)
+
+    def pause(self) -> None:
+        """The script wants the next batch: what the lab does for that is no part of its compute."""
+        if self._place is None:
+            return
+        if self._on:
+            self._flop[self._place] += self._mode.step_ends()
+        else:
+            self._seconds[self._place] = time.process_time() - self._since
+        self._turn(False)
+        self._place = None
+
+    def step(self, place: int) -> None:
+        """A batch is handed out, or, with the number of batches, all of them were.
+
+        Args:
+            place: its place in their order, from 0.
+        """
+        self.pause()
+        self._place = place
+        self._turn(place in self._counted or place >= self._steps)
+        self._since = time.process_time()
+
+    def finish(self) -> dict[str, Any]:
+        """End measuring.
+
+        Returns:
+            `flop` of the whole run, `flop_counted` in it, and `cpu_seconds`.
+        """
+        self.pause()
+        return {
+            "flop": self._whole(),
+            "flop_counted": sum(self._flop.values()),
+            "cpu_seconds": round(time.process_time() - self._began, 2),
+        }
+
+    def written(self, tensor: Tensor) -> float:
+        """The times that a tensor is written in place in a step, of those that were counted; 1 where none tells."""
+        return statistics.median(self._mode.writes.get(id(tensor), [1]))
+
+    def _turn(self, on: bool) -> None:
+        if on == self._on:
+            return
+        self._on = on
+        if on:
+            self._mode.__enter__()  # type: ignore[no-untyped-call]
+        else:
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def _whole(self) -> int:
+        drawn = [flop for place, flop in self._flop.items() if 0 < place < self._steps - 1]
+        rest = list(self._seconds.values())
+        if not drawn or not rest:
+            return sum(self._flop.values())
+        usual = statistics.median(rest)
+        beyond = sum(seconds - usual for seconds in rest if seconds > _LONG * usual)
+        more = beyond / usual if beyond > max(_SECONDS, _WEIGHS * usual * self._steps) else 0.0
+        return sum(self._flop.values()) + round(statistics.fmean(drawn) * (len(rest) + more))
+
+
+class _Counting(TorchDispatchMode):
+    """Counts operations, and how often each tensor is written in place."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flop = 0
+        self.writes: dict[int, list[int]] = {}
+        self._written: Counter[int] = Counter()
+
+    def step_ends(self) -> int:
+        """The count since the last step ended, which ends this one."""
+        for key, count in self._written.items():
+            self.writes.setdefault(key, []).append(count)
+        self._written.clear()
+        counted, self.flop = self.flop, 0
+        return counted
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        cost, writes = _rule(func)
+        if cost is not None:
+            self.flop += cost(args, kwargs or {}, result)
+        if writes and args and isinstance(args[0], Tensor) and args[0].is_leaf:
+            self._written[id(args[0])] += 1
+        return result
+
+
+class _Parameter:
+    """A tensor that an optimiser has updated, by what is known of it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = weakref.ref(tensor)
+        self.size = tensor.numel()
+        self.updates = 0
+
+
+class Updates:
+    """The updates of every parameter, over all optimisers of the process from now on.
+
+    Attributes: `at_a_time`, the elements that optimisers updated and that were there together.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Parameter] = {}
+        self._gone = 0  # the most updates of a parameter that is no more
+        self.at_a_time = 0
+        self._hook = register_optimizer_step_post_hook(self._stepped)
+
+    def close(self) -> None:
+        """Count no more."""
+        self._hook.remove()
+
+    @property
+    def most(self) -> int:
+        """The most steps of optimisers that any parameter took part in."""
+        return max((self._gone, *(one.updates for one in self._known.values())))
+
+    def by_hand(self, module: nn.Module) -> list[Tensor]:
+        """The parameters of the SAE that no optimiser held, and that were written in place."""
+        return [one for one in module.parameters() if not self._knows(one) and one._version > 1]
+
+    def _knows(self, tensor: Tensor) -> bool:
+        found = self._known.get(id(tensor))
+        return found is not None and found.tensor() is tensor
+
+    def _stepped(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        tensors = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        for tensor in tensors:
+            if not self._knows(tensor):
+                self._add(tensor)
+            self._known[id(tensor)].updates += 1
+
+    def _add(self, tensor: Tensor) -> None:
+        gone = [key for key, one in self._known.items() if one.tensor() is None]
+        self._gone = max([self._gone, *(self._known.pop(key).updates for key in gone)])
+        self._known[id(tensor)] = _Parameter(tensor)
+        self.at_a_time = max(self.at_a_time, sum(one.size for one in self._known.values()))
+
+
+def compute(module: nn.Module, updates: Updates, meter: Meter | None) -> dict[str, Any]:
+    """The compute of a run, for its record; measuring ends.
+
+    Args:
+        module: the SAE that is saved.
+        updates: counted from the run's start.
+        meter: of the run, where it has one.
+
+    Returns:
+        What `Meter.finish` gives; `updates`, the most of any parameter; `parameters_trained`, the elements that were
+        trained at a time. A parameter that is updated by hand was updated as often as it was written in place, divided
+        by how often that is done in a step.
+    """
+    measured = meter.finish() if meter else {}
+    updates.close()
+    by_hand = updates.by_hand(module)
+    times = [round(one._version / max(1.0, meter.written(one) if meter else 1.0)) for one in by_hand]
+    trained = updates.at_a_time + sum(one.numel() for one in by_hand)
+    return {**measured, "updates": max([updates.most, *times]), "parameters_trained": trained}
+
+
+def _drawn(steps: int, salt: str) -> set[int]:
+    """The places of the steps that are counted: the first, the last, and one at random of each part of the run."""
+    source = random.Random(salt) if salt else random.SystemRandom()
+    parts = min(steps, max(_FEWEST, round(_SHARE * steps)))
+    edges = [round(part * steps / parts) for part in range(parts + 1)] if parts else []
+    return {0, steps - 1, *(source.randrange(low, high) for low, high in itertools.pairwise(edges) if low < high)}
+
+
+_Cost = Callable[[Sequence[Any], dict[str, Any], Any], int]
+
+
+@functools.cache
+def _rule(func: Any) -> tuple[_Cost | None, bool]:
+    """The count of a call's operations, None for none; and whether it writes to its first argument."""
+    name = func._schema.name.partition("::")[2]
+    first = func._schema.arguments[0] if func._schema.arguments else None
+    writes = bool(first and first.alias_info and first.alias_info.is_write)
+    if func._overloadpacket in flop_registry:
+        formula = flop_registry[func._overloadpacket]
+        return lambda args, kwargs, result: int(formula(*args, **kwargs, out_val=result)), writes
+    if func.is_view or name.startswith(("empty", "detach")):
+        return None, writes
+    if name in _BAGS:
+        return lambda args, kwargs, result: 2 * len(args[1]) * int(args[0].shape[1]), writes
+    if name.startswith("_embedding_bag") and name.endswith("backward"):
+        indices = 2 if "per_sample" in name else 1
+        return lambda args, kwargs, result: 2 * len(args[indices]) * int(args[0].shape[-1]), writes
+    if any(part in name for part in _CUBIC):
+        return lambda args, kwargs, result: _cubic(list(_tensors(args))), writes
+    return lambda args, kwargs, result: max(_elements(args), _elements([result])), writes
+
+
+def _cubic(given: list[Tensor]) -> int:
+    """Decompositions and solutions: as many operations for each element as the first matrix is wide."""
+    width = min(given[0].shape[-2:]) if given and given[0].dim() > 1 else 1
+    return sum(tensor.numel() for tensor in given) * int(width)
+
+
+def _elements(values: Iterable[Any]) -> int:
+    """The elements of the largest tensor, or list of tensors."""
+    sizes = [0]
+    for value in values:
+        if isinstance(value, Tensor):
+            sizes.append(value.numel())
+        elif isinstance(value, list | tuple):
+            sizes.append(sum(item.numel() for item in value if isinstance(item, Tensor)))
+    return max(sizes)
+
+
+def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
+    return (value for value in values if isinstance(value, Tensor))
