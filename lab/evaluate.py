@@ -185,7 +185,7 @@ def _entry(
     metrics = {}
     for name, value in scores.metrics.items():
         metric = module.METRICS[name]
-        described = {"better": metric.better, "unit": metric.unit, "headline": metric.headline}
+        described = {"better": metric.better, "unit": metric.unit, "headline": metric.headline, "of_sae": metric.of_sae}
         metrics[name] = {"value": value, **described, "names": list(metric.names)}
     return {
         "key": key,

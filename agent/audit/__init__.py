@@ -15,13 +15,13 @@ from agent.audit.mentions import Reader, Sentence
 from agent.audit.methods import Methods
 from agent.audit.numbers import Fault, check_numbers, check_seeds
 from agent.audit.passages import Passage, passages
+from agent.audit.quoted import without_quotations
 from agent.audit.references import check_references
 from agent.audit.tables import check_row
 
 __all__ = ["Document", "Evidence", "Findings", "Item", "audit", "gather", "make_document", "read_document"]
 
 SHORTEST_QUOTATION = 12
-_METRIC = re.compile(r"(\b[a-z_]+\.[a-z][a-z0-9_]+\b)")
 _PIECES = re.compile(r"[:;] |[()]|$|^[-*] ")
 
 
@@ -83,12 +83,13 @@ def audit(
         What was found, in the order of the text.
     """
     reader, methods = Reader(evidence), Methods(evidence)
+    document = without_quotations(document, evidence.quoted)
     numbers: list[Fault] = []
     claims: list[Fault] = []
     read: list[tuple[Sentence, Context]] = []
     context, section = Context(), ""
     for passage in passages(document):
-        passage = _without_quotations(passage, evidence)
+        passage = _without_computed(passage, evidence)
         if passage.kind == "row":
             seen = evidence.beside([passage.run])
             numbers += check_row(passage, document, reader, seen)
@@ -102,7 +103,8 @@ def audit(
         named = sentence.named_sources or context.sources
         seen = evidence.beside([passage.run] if passage.run in evidence.runs else named)
         numbers += check_references(sentence, seen)
-        numbers += check_numbers(sentence, seen, context, document.strict if strict is None else strict)
+        typed = document.strict if strict is None else strict
+        numbers += check_numbers(sentence, seen, context, typed, document.form)
         numbers += check_seeds(sentence, seen)
         found = list(check_claims(sentence, seen, context)) or list(methods.check(sentence))
         claims += found
@@ -132,19 +134,15 @@ def _items(document: Document, faults: Iterable[Fault]) -> list[Item]:
     return sorted(made, key=lambda item: (item.line, item.reason))
 
 
-def _without_quotations(passage: Passage, evidence: Evidence) -> Passage:
-    """Blank out what the ledger holds word for word, a prediction or an error: it is no claim of the text's own."""
+def _without_computed(passage: Passage, evidence: Evidence) -> Passage:
+    """Blank out what the loop computed and no reference reaches, of a confirmation for one."""
     if passage.kind == "row":
         return passage
     text = passage.text
     for start, end in _pieces(text):
         piece = normalised(text[start:end])
-        if len(piece) >= SHORTEST_QUOTATION and piece in evidence.quotations:
-            # The metric that a quoted prediction names is what the outcome behind it is about.
-            kept = _METRIC.split(text[start:end])
-            text = (
-                text[:start] + "".join(part if n % 2 else " " * len(part) for n, part in enumerate(kept)) + text[end:]
-            )
+        if len(piece) >= SHORTEST_QUOTATION and piece in evidence.computed:
+            text = text[:start] + " " * (end - start) + text[end:]
     return replace(passage, text=text) if text != passage.text else passage
 
 

@@ -100,7 +100,7 @@ def is_setting(numeral: Numeral, sentence: Sentence, evidence: Evidence) -> bool
     context = [sentence.passage.run] if sentence.passage.run in evidence.runs else []
     values = evidence.setting_values(named or context)
     # A number that the loop filled in names its source behind it, the setting's name is in the reference only.
-    filled = re.match(r"\s*\[(?P<source>\w+)\]", text[numeral.end :])
+    filled = re.match(r"\s*(?:±\s*[\d.e+-]+\s*)?\[(?P<source>\w+)\]", text[numeral.end :])
     if filled and filled["source"] in evidence.sources:
         own = evidence.setting_values([filled["source"]])
         if any(_is_exactly(numeral, value) for known in own.values() for value in known):

@@ -99,6 +99,9 @@ def _comparatives(sentence: Sentence) -> Iterator[tuple[Comparative, re.Match[st
 def _is_other(word: Comparative, match: re.Match[str], text: str) -> bool:
     if word.strong:
         return False
+    # "(lower is better)" says how to read a metric.
+    if re.search(r"\b(?:lower|higher|smaller|larger|less|more) is $", text[: match.start()], re.IGNORECASE):
+        return True
     more_of = match[0].lower() == "more" and _LOSES.search(text, 0, match.start()) is not None
     return more_of or _OTHER_NOUNS.match(text, match.end()) is not None
 

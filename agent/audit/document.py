@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.base.errors import AgentError
-from agent.results.expressions import REFERENCE
+from agent.results.references import BRACED
 
 Form = Literal["tex", "md", "txt"]
 
@@ -22,7 +22,7 @@ _REFERENCES = {
     "tex": re.compile(
         r"\\res\s*\{(?P<source>[^{}]*)\}\s*\{(?P<metric>[^{}]*)\}|\\num\s*\{(?P<expression>[^{}]*)\}",
     ),
-    "md": re.compile(r"\{(?P<brace>[a-z][a-z0-9_]*:[a-z_]+\.[A-Za-z0-9_]+)\}"),
+    "md": BRACED,
 }
 _BLANK_ENVIRONMENTS = (
     "verbatim|lstlisting|minted|tikzpicture|equation|align|gather|displaymath|multline|comment|filecontents"
@@ -60,15 +60,13 @@ class Reference:
         start: Where it stands.
         end: Where it ends.
         written: As it was written.
-        expression: What it stands for, arithmetic over `source:metric`.
-        plain: Whether it is one result and no arithmetic.
+        expression: What it stands for, a value made of `source:metric`.
     """
 
     start: int
     end: int
     written: str
     expression: str
-    plain: bool
 
 
 @dataclass(frozen=True)
@@ -170,20 +168,15 @@ def _taken_out(text: str, pattern: re.Pattern[str], references: list[Reference])
     def take(found: re.Match[str]) -> str:
         groups = found.groupdict()
         if groups.get("expression") is not None:
-            expression, plain = groups["expression"], False
+            expression = groups["expression"]
         elif groups.get("brace") is not None:
-            expression, plain = groups["brace"], True
+            expression = groups["brace"]
         else:
-            expression, plain = f"{groups['source'].strip()}:{groups['metric'].strip()}".replace("\\_", "_"), True
-        references.append(Reference(found.start(), found.end(), found[0], expression, plain))
+            expression = f"{groups['source'].strip()}:{groups['metric'].strip()}".replace("\\_", "_")
+        references.append(Reference(found.start(), found.end(), found[0], expression))
         return REFERRED * (found.end() - found.start())
 
     return pattern.sub(take, text)
-
-
-def is_reference(expression: str) -> bool:
-    """Tell whether a text is exactly one `source:metric`."""
-    return REFERENCE.fullmatch(expression) is not None
 
 
 def _without_preamble(text: str) -> str:

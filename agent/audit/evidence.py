@@ -2,20 +2,20 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.audit.quoted import Quoted, quoted_in_notes
 from agent.results.compare import Verdict
 from agent.results.noise import difference
-from agent.results.read import Group, RunResult, Value, shown
+from agent.results.read import Group, RunResult, Value
 
 if TYPE_CHECKING:
     from agent.campaign.record import Record
     from agent.campaign.state import Run
-    from agent.results.predictions import Prediction
 
 # As a source, how far one new run of the first baseline may lie from its mean: `{noise:core.explained_variance}`.
 NOISE = "noise"
@@ -57,9 +57,12 @@ class Evidence:
         template: The experiment that all started from.
         settings: Numbers that were given rather than measured: the profile's, and the tolerances of comparisons.
         facts: For each run, numbers that the ledger tells: seconds, attempts, changed lines.
-        quotations: What the ledger holds word for word, normalised: the idea, predictions, errors.
+        computed: What the loop itself says of results that no reference reaches, normalised: of a confirmation, of
+            chance, of the lab's grid.
+        quoted: What the loop puts into its notes word for word, and what it says there it is.
         fresh: What a confirmation trained with fresh seeds, the run's group and its baseline's.
         baseline_set: Which set of baselines `groups` are; the newest when None.
+        unscored: Whether metrics that nothing was scored by are known as such, too; the lab has to be loaded for that.
     """
 
     record: "Record"
@@ -71,9 +74,11 @@ class Evidence:
     template: str
     settings: dict[str, set[float]]
     facts: dict[str, set[float]]
-    quotations: str
+    computed: str
+    quoted: Quoted
     fresh: dict[str, Group] = field(default_factory=dict)
     baseline_set: int | None = None
+    unscored: bool = True
     _values: dict[tuple[str, str], Value | None] = field(default_factory=dict)
     _of_sets: dict[int, "Evidence"] = field(default_factory=dict)
 
@@ -202,11 +207,12 @@ class Evidence:
         return found
 
 
-def gather(record: "Record") -> Evidence:
+def gather(record: "Record", unscored: bool = True) -> Evidence:
     """Read what a campaign can answer for.
 
     Args:
         record: The campaign's; nothing in its folder is changed.
+        unscored: As `Evidence.unscored`.
 
     Returns:
         The evidence.
@@ -230,7 +236,9 @@ def gather(record: "Record") -> Evidence:
         template=record.folder.at(state.template, EXPERIMENT),
         settings=_settings(record),
         facts={f"run_{run.number}": _facts(run) for run in state.runs},
-        quotations=normalised("\n".join(_quoted(record))),
+        computed=normalised("\n".join(_computed(record))),
+        quoted=quoted_in_notes(record),
+        unscored=unscored,
     )
 
 
@@ -275,34 +283,13 @@ def _facts(run: "Run") -> set[float]:
     return found
 
 
-def _said(line: "Prediction", form: Callable[[float], str]) -> str:
-    low, high = (form(size) if size is not None else "" for size in (line.low, line.high))
-    return f"{line.metric} {line.direction}" + (f" by {low}" if low else "") + (f" to {high}" if high else "")
-
-
-def _quoted(record: "Record") -> Iterator[str]:
+def _computed(record: "Record") -> Iterator[str]:
+    """What the loop computes for its notes from results of other seeds and of the lab's grid."""
     from agent.report.closing import chance_text, confirmation_text
     from agent.results.frontier import beside_frontier
 
-    state = record.state
-    yield from (str(value) for value in record.idea.model_dump().values())
-    yield state.ended
-    for run in state.runs:
-        yield run.given_up
-        for refusal in run.refused:
-            yield f"a reply was refused ({refusal.kind}): {refusal.feedback}"
-        for attempt in run.attempts:
-            yield attempt.change
-            yield attempt.prediction
-            # As the notes give them now, and as they did once.
-            yield from (_said(line, form) for line in attempt.predictions for form in ("{:g}".format, shown))
-            if attempt.failure:
-                yield attempt.failure.reason
-                yield attempt.failure.output
-    yield from (state.figures or {}).values()
-    # What the loop computes for its notes from results of other seeds and of the lab's grid.
     yield from confirmation_text(record)
     yield chance_text(record)
-    for run in state.scored:
+    for run in record.state.scored:
         baseline_set = run.last.baseline_set if run.last else None
         yield beside_frontier(record.verdict(run), record.grid(baseline_set), record.goal)

@@ -51,14 +51,16 @@ class MetricNames:
 
 
 def metric_names(evidence: "Evidence") -> MetricNames:
-    """The names of a campaign's metrics, and of those of evaluations that no run of it was scored by.
+    """The names of a campaign's metrics, and, where it asks for them, of those that no run of it was scored by.
 
     Args:
         evidence: The campaign. What its results say of names comes before what the lab says now.
     """
-    from lab.evals import metrics
+    described = {}
+    if evidence.unscored:
+        from lab.evals import metrics
 
-    described = metrics()
+        described = metrics()
     headline = {name: metric.headline for name, metric in described.items()}
     called = {**_OF_TRAINING, **{name: metric.names for name, metric in described.items()}}
     results = [*(run for group in evidence.groups.values() for run in group.runs), *evidence.runs.values()]

@@ -7,6 +7,7 @@ from itertools import permutations
 
 from agent.audit.allowed import is_allowed
 from agent.audit.binding import BASE, Bound, Context, bind, resolve
+from agent.audit.document import Form
 from agent.audit.evidence import Evidence, Finding
 from agent.audit.mentions import Numeral, Sentence
 from agent.audit.words import SUPPOSED
@@ -45,7 +46,9 @@ class Fault:
     suggestion: str = ""
 
 
-def check_numbers(sentence: Sentence, evidence: Evidence, context: Context, strict: bool) -> Iterator[Fault]:
+def check_numbers(
+    sentence: Sentence, evidence: Evidence, context: Context, strict: bool, form: Form = "tex"
+) -> Iterator[Fault]:
     """Check the typed numbers of a sentence.
 
     Args:
@@ -53,6 +56,7 @@ def check_numbers(sentence: Sentence, evidence: Evidence, context: Context, stri
         evidence: The campaign.
         context: What was spoken of before.
         strict: Whether a typed result is refused even where it is right.
+        form: How references are written in the text.
 
     Returns:
         A fault for each number that is neither allowed nor the rounded value of what it is tied to.
@@ -63,7 +67,7 @@ def check_numbers(sentence: Sentence, evidence: Evidence, context: Context, stri
     for bound in _with_found_metrics(list(bind(sentence, results, evidence, context)), sentence, evidence):
         matched = matches(bound, sentence, evidence)
         if strict:
-            yield _typed(bound, sentence, evidence, matched)
+            yield _typed(bound, sentence, evidence, matched, form)
         elif not matched:
             yield explain(bound, sentence, evidence)
 
@@ -158,7 +162,7 @@ def explain(bound: Bound, sentence: Sentence, evidence: Evidence) -> Fault:
     return Fault(place, f"{numeral.text} matches no result, setting or change that the sentence names", fitting)
 
 
-def _typed(bound: Bound, sentence: Sentence, evidence: Evidence, matched: bool) -> Fault:
+def _typed(bound: Bound, sentence: Sentence, evidence: Evidence, matched: bool, form: Form) -> Fault:
     place = sentence.passage.start + bound.numeral.start
     if not matched and not bound.open_:
         return explain(bound, sentence, evidence)
@@ -166,10 +170,13 @@ def _typed(bound: Bound, sentence: Sentence, evidence: Evidence, matched: bool) 
         str(f) for f in evidence.findings(bound.sources or evidence.sources, bound.metrics) if _says(bound.numeral, f)
     ]
     only = fitting[0].partition(":") if len(fitting) == 1 else None
-    suggestion = f"\\res{{{only[0]}}}{{{only[2]}}}" if only else ""
-    return Fault(
-        place, f"{bound.numeral.text} is typed: give a result as \\res{{run}}{{metric}} or \\num{{...}}", suggestion
-    )
+    if form == "tex":
+        ways = "\\res{run}{metric} or \\num{...}"
+        reference = f"\\res{{{only[0]}}}{{{only[2]}}}" if only else ""
+    else:
+        ways = "{run:metric}, {run:metric - topk:metric} or {percent(run:metric, topk:metric)}"
+        reference = f"{{{only[0]}:{only[2]}}}" if only else ""
+    return Fault(place, f"{bound.numeral.text} is typed: give a result as {ways}", reference)
 
 
 def _says(numeral: Numeral, found: Finding) -> bool:

@@ -9,8 +9,24 @@ from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
 from agent.base.errors import AgentError
-from agent.results.expressions import Expression, Term, parse_expression
+from agent.results.expressions import CONVERSIONS, Expression, Term, parse_expression
 
+# What a sentence has to say of a value that is no score, so that nobody takes it for one.
+_SAID = {
+    "difference": (
+        r"\b(?:by|differ\w*|chang\w*|gaps?|distance|delta|points?|lower|higher|drop\w*|f[ae]ll\w*|ris\w+|rose|gain\w*"
+        r"|los\w+|reduc\w+|increas\w+|decreas\w+|improv\w+|more|less|fewer|worse|better|above|below|relative|away|costs?"
+        r"|shr[iau]nk\w*|grow\w*|grew)\b"
+    ),
+    "sum": r"\b(?:sum|total|together|in all|altogether|combined)\b",
+    "ratio": (
+        r"\b(?:ratio|times|fold|relative|share|fraction|per|half|twice|quotient|divided"
+        r"|as (?:much|many|large|high|low))\b|(?:%|percent)\s*of\b"
+    ),
+    "ratio of two metrics": r"\b(?:ratio|per|quotient|divided|for each)\b",
+    "product": r"\b(?:product|times|in all|altogether|together)\b",
+}
+_PERCENT = re.compile(r"\s*(?:%|per ?cent\b(?! ?age))", re.IGNORECASE)
 _JOIN = re.compile(r"(?:'s|’s)?\s*(?:\(|reaches|has|gives|gets|scores|is at|at|is|of|:|=|\s)*", re.IGNORECASE)
 
 
@@ -34,7 +50,13 @@ def check_references(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
             right = _wrong_base(own, base, divisor, sentence, evidence)
             if right:
                 yield Fault(one.start, f"{one.written} is a percentage of {divisor}", f"percent({right})")
-        if not one.plain or sentence.passage.kind == "row":
+        if expression.conversion != 100 and _PERCENT.match(sentence.text, one.end - sentence.passage.start):
+            yield Fault(one.start, f"{one.written} is no percentage", f"100 * {expression.terms[0]}")
+        if sentence.passage.kind == "row":
+            continue
+        if not expression.plain:
+            yield from _unsaid(one, expression, sentence, evidence)
+        if expression.form != "result":
             continue
         term, place = expression.terms[0], one.start - sentence.passage.start
         run = _run_before(sentence, place, evidence)
@@ -48,12 +70,28 @@ def check_references(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
 
 
 def check_cell_references(
-    references: tuple[Reference, ...], sources: list[str], metrics: list[str], evidence: Evidence
+    references: tuple[Reference, ...], sources: list[str], metrics: list[str], said: str, evidence: Evidence
 ) -> Iterator[Fault]:
-    """Check the references of a cell against the run and the metric of its row and column."""
+    """Check the references of a cell.
+
+    Args:
+        references: They.
+        sources: The runs and baselines of its row and column.
+        metrics: The metrics of these.
+        said: What row, column, cell and caption say.
+        evidence: The campaign.
+    """
     for one in references:
         expression = _read(one, evidence)
-        if isinstance(expression, Fault) or not one.plain:
+        if isinstance(expression, Fault):
+            continue
+        if expression.form != "result":
+            if sources and not set(sources) & {term.source for term in expression.terms}:
+                yield Fault(one.start, f"{one.written} is of none of {', '.join(sources[:3])}, whose cell it stands in")
+            if metrics and not set(metrics) & {term.metric for term in expression.terms}:
+                yield Fault(one.start, f"{one.written} has nothing of {metrics[0]}, whose cell it stands in")
+            if unsaid := _lacking(expression, said, said):
+                yield Fault(one.start, f"{one.written} {unsaid}")
             continue
         term = expression.terms[0]
         if sources and term.source not in sources:
@@ -73,6 +111,33 @@ def _read(one: Reference, evidence: Evidence) -> Expression | Fault:
     except AgentError as error:
         return Fault(one.start, f"{one.written}: {error}")
     return expression
+
+
+def _unsaid(one: Reference, expression: Expression, sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
+    """A difference, ratio, or other unit that the sentence gives as if it were the score itself."""
+    start, end = one.start - sentence.passage.start, one.end - sentence.passage.start
+    joined = _run_before(sentence, start, evidence) or _metrics_before(sentence, start, evidence)
+    text = sentence.text
+    # "The absorption of run_1 is DIFFERENCE, less than": what it is has to be said before it.
+    words = text[:start] if joined and expression.conversion != 100 else text
+    if unsaid := _lacking(expression, words, text[end : end + 30]):
+        yield Fault(one.start, f"{one.written} {unsaid}")
+
+
+def _lacking(expression: Expression, words: str, behind: str) -> str:
+    """What a text does not say of a value, in words; nothing where it says it all."""
+    form = "ratio of two metrics" if expression.mixed and expression.form == "ratio" else expression.form
+    # A relative change in percent is a difference to whoever reads it.
+    changes = form == "ratio" and expression.over.minus and expression.conversion == 100
+    wanted = _SAID.get("difference" if changes else form)
+    if wanted and not re.search(wanted, words, re.IGNORECASE):
+        return f"is a {form}, and the text does not say so: name it as one"
+    unit = CONVERSIONS.get(expression.conversion)
+    if form == "difference" and expression.conversion == 100:
+        unit = r"points"
+    if unit and not re.search(unit, behind, re.IGNORECASE):
+        return "is in another unit than the result: write it behind, \\% or the unit"
+    return ""
 
 
 def _wrong_base(own: Term, base: Term, divisor: Term, sentence: Sentence, evidence: Evidence) -> str:

@@ -29,7 +29,7 @@ def check_row(row: Passage, document: Document, reader: Reader, evidence: Eviden
     Returns:
         A fault for each number or verdict that is not that of its run and metric.
     """
-    if normalised(row.text) in evidence.quotations:
+    if normalised(row.text) in evidence.computed:
         return
     labels = [cell.text for cell in row.cells if not find_numerals(cell.text)] or [row.cells[0].text]
     label = reader.read_text(Passage("sentence", row.cells[0].start, row.cells[0].text))
@@ -50,11 +50,15 @@ def check_row(row: Passage, document: Document, reader: Reader, evidence: Eviden
         sources = resolve(named or of_table or spoken or context, of_table or context, evidence)
         metrics = title.named_metrics or label.named_metrics or around.named_metrics
         if not sources and not metrics:
-            yield from _free(cell, reader, document, evidence, row)
+            if not _is_quoted(cell, row, document, evidence):
+                yield from _free(cell, reader, evidence, row)
+            continue
+        if not metrics and _is_quoted(cell, row, document, evidence):
             continue
         yield from _cell(cell, title, sources, metrics, change, evidence)
         references = tuple(one for one in document.references if cell.start <= one.start < cell.start + len(cell.text))
-        yield from check_cell_references(references, sources if not change else [], metrics, evidence)
+        said = f"{title.text} {row.cells[0].text} {cell.text} {row.caption}"
+        yield from check_cell_references(references, sources if not change else [], metrics, said, evidence)
         left = next((c for c in reversed(columns[:place]) if _CHANGE.search(c.text)), title)
         yield from _verdict(cell, sources, metrics, title if title.named_sources else left, evidence)
 
@@ -78,7 +82,7 @@ def _cell(
                 yield Fault(cell.start - shift + numeral.start, f"{numeral.text}: {key} of {sources[0]} is {right}")
             continue
         if not metrics:
-            if not _is_known_text(cell, evidence) and not is_allowed(numeral, sentence, evidence):
+            if not is_allowed(numeral, sentence, evidence):
                 yield Fault(
                     cell.start - shift + numeral.start, f"{numeral.text}: the column names no metric or setting"
                 )
@@ -141,16 +145,14 @@ def _verdict(
         yield Fault(cell.start, f"'{said}': {metrics[0]} of {runs[0]} beside {base} is {right}", right)
 
 
-def _is_known_text(cell: Cell, evidence: Evidence) -> bool:
-    text = normalised(cell.text)
-    # `failed: exit code 1`: the status, and what the ledger holds of it.
-    return any(len(part) > 8 and part in evidence.quotations for part in (text, text.partition(": ")[2]))
+def _is_quoted(cell: Cell, row: Passage, document: Document, evidence: Evidence) -> bool:
+    """Tell whether a cell of the loop's own notes holds a run's change, or why an attempt of it failed."""
+    name, _, _ = row.cells[0].text.strip().partition(",")
+    return document.form == "txt" and evidence.quoted.is_in_cell(name, normalised(cell.text))
 
 
-def _free(cell: Cell, reader: Reader, document: Document, evidence: Evidence, row: Passage) -> Iterator[Fault]:
+def _free(cell: Cell, reader: Reader, evidence: Evidence, row: Passage) -> Iterator[Fault]:
     """A cell that no run or metric is named for: only numbers that need not be results may stand there."""
-    if _is_known_text(cell, evidence):
-        return
     words = f"{row.header[0] if row.header else ''} {row.cells[0].text} "
     sentence = reader.read_text(Passage("sentence", cell.start - len(words), words + cell.text))
     for numeral in sentence.numerals:

@@ -97,6 +97,11 @@ def _take(text: str, name: str) -> tuple[str, str]:
     return text[: found.start()] + text[found.end() :], found.group(1).strip()
 
 
+def lines_of(prediction: str) -> list[str]:
+    """The lines of a prediction that name a metric, as they were written, without what stands beside them."""
+    return [found[0].strip() for found in _LINE.finditer(prediction)]
+
+
 def _predictions(text: str) -> list[Prediction]:
     made = []
     for found in _LINE.finditer(text):

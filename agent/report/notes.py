@@ -124,11 +124,9 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
         "frontier": beside_frontier(comparison, record.grid(baseline_set), record.goal) if comparison else "",
         "table": metric_table(record, run, comparison, headlines(record)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
-        "prediction": told(record, last.prediction, baseline_set)
-        if last and not (comparison and last.predictions)
-        else _why(record, run),
-        "troubles": _troubles(run),
-        "log": _log(run),
+        "prediction": expectation(record, run),
+        "troubles": troubles(run),
+        "log": output_end(run),
         "analysis": told(record, run.analysis, baseline_set),
     }
 
@@ -150,14 +148,15 @@ def _status(run: Run) -> str:
     return f"{run.status}; {run.given_up}" if run.given_up else run.status
 
 
-def _why(record: Record, run: Run) -> str:
-    """The rest of a prediction besides its metric lines."""
-    if run.last is None:
+def expectation(record: Record, run: Run) -> str:
+    """A run's prediction as it was said; without its metric lines where their outcomes are given."""
+    last = run.last
+    if last is None:
         return ""
-    named = {said.metric for said in run.last.predictions}
-    lines = [
-        line for line in run.last.prediction.splitlines() if not any(line.strip().startswith(name) for name in named)
-    ]
+    if run.status != "scored" or not last.predictions:
+        return told(record, last.prediction, last.baseline_set if run.status == "scored" else None)
+    named = {said.metric for said in last.predictions}
+    lines = [line for line in last.prediction.splitlines() if not any(line.strip().startswith(n) for n in named)]
     return told(record, "\n".join(lines).strip())
 
 
@@ -187,7 +186,8 @@ def changed_settings(record: Record, run: Run) -> str:
     return text or "as the baseline's"
 
 
-def _troubles(run: Run) -> list[str]:
+def troubles(run: Run) -> list[str]:
+    """What happened on the way to a run, a line each: replies refused, attempts that failed, code that never ran."""
     lines = [f"a reply was refused ({refusal.kind}): {_first_line(refusal.feedback)}" for refusal in run.refused]
     for attempt in run.attempts:
         if attempt.failure:
@@ -207,7 +207,7 @@ def _troubles(run: Run) -> list[str]:
     return lines
 
 
-def _log(run: Run) -> list[str]:
+def output_end(run: Run) -> list[str]:
     """The end of the output of a run that came to nothing."""
     failures = [attempt.failure for attempt in run.attempts if attempt.failure]
     if run.status != "failed" or not failures:

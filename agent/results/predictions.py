@@ -1,9 +1,15 @@
 """Predictions: said of a run before it was started, and held against its comparison."""
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from agent.results.compare import JUDGED, Comparison
+from agent.results.compare import JUDGED, Comparison, Row
+
+# A metric is "the same" where it surely moved by less than this share of the baseline's mean.
+NEGLIGIBLE = 0.01
+# A range whose ends lie further apart than this factor says no more than the direction.
+WIDEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,43 @@ class Prediction:
     high: float | None = None
 
 
+def unfit(predictions: Sequence[Prediction], goal: str, scored: Collection[str], unmoved: Collection[str]) -> list[str]:
+    """What is wrong with predictions that cannot fail, or that leave out what the idea is about.
+
+    Args:
+        predictions: The lines of one prediction.
+        goal: The metric that the idea is about.
+        scored: The metrics that runs are scored by.
+        unmoved: Those of them that are the same whatever the SAE.
+
+    Returns:
+        A line for each fault, for the model.
+    """
+    said = [line.metric for line in predictions]
+    found = [] if goal in said else [f"no line is about {goal}, the goal: say first what happens to it"]
+    found += [f"{name} is predicted more than once" for name in dict.fromkeys(said) if said.count(name) > 1]
+    for line in predictions:
+        if line.metric not in scored:
+            found.append(f"{line.metric} is no metric that runs are scored by")
+        elif line.metric in unmoved:
+            found.append(f"{line.metric} is the same whatever the SAE is: predict what a change can move")
+        elif line.direction == "same" and line.low is not None:
+            found.append(f"{line.metric} same: give no size")
+        elif line.high is not None and not 0 < (line.low or 0) <= line.high <= WIDEST * (line.low or 0):
+            found.append(
+                f"{line.metric} {line.direction}: a range from above 0 to at most {WIDEST:g} times as much, or none"
+            )
+    return found
+
+
+def fit(predictions: Sequence[Prediction], scored: Collection[str], unmoved: Collection[str]) -> list[Prediction]:
+    """Those lines of a prediction that can fail."""
+    said = [line.metric for line in predictions]
+    return [
+        line for line in predictions if said.count(line.metric) == 1 and not unfit([line], line.metric, scored, unmoved)
+    ]
+
+
 def outcome(prediction: Prediction, comparison: Comparison) -> str:
     """Say whether a prediction came true: `hit`, `miss` or `undecided`.
 
@@ -31,15 +74,15 @@ def outcome(prediction: Prediction, comparison: Comparison) -> str:
         comparison: Of the run with that baseline.
 
     Returns:
-        `undecided` where the metric was not scored, the run is not comparable, or a predicted change is within noise.
+        `undecided` where the metric was not scored, the run is not comparable, a predicted change is within noise, or
+        "the same" was said and the noise hides changes that are not negligible.
     """
     row = comparison.row(prediction.metric)
     if row is None or row.delta is None or row.verdict not in JUDGED:
         return "undecided"
     inside = row.verdict == "within noise"
     if prediction.direction == "same":
-        # Without a noise floor nothing tells "the same" from "not seen".
-        return "miss" if not inside else "undecided" if row.margin is None else "hit"
+        return "miss" if not inside else "hit" if _equivalent(row) else "undecided"
     signed = row.delta if prediction.direction == "up" else -row.delta
     if inside:
         # A size was named that the noise floor excludes: the run did see that it is not there.
@@ -47,3 +90,10 @@ def outcome(prediction: Prediction, comparison: Comparison) -> str:
         return "miss" if excluded else "undecided"
     low, high = prediction.low or 0.0, math.inf if prediction.high is None else prediction.high
     return "hit" if signed > 0 and low <= signed <= high else "miss"
+
+
+def _equivalent(row: Row) -> bool:
+    """Tell whether the whole interval of a difference is negligible: not to see a change is not to see that none is."""
+    if row.delta is None or row.margin is None or row.baseline is None:
+        return False
+    return abs(row.delta) + row.margin <= NEGLIGIBLE * abs(row.baseline.value)

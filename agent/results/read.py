@@ -16,7 +16,7 @@ Better = Literal["higher", "lower"] | None
 class Value:
     """One score with its direction, its unit and what texts call it.
 
-    `sd` and `n` are those of a mean over seeds; `given` marks a setting.
+    `sd` and `n` are those of a mean over seeds; `given` marks a setting; `of_sae` is False where no SAE can move it.
     """
 
     value: float
@@ -27,6 +27,7 @@ class Value:
     n: int = 1
     given: bool = False
     names: tuple[str, ...] = ()
+    of_sae: bool = True
 
     def __str__(self) -> str:
         text = f"{self.value:g}" if self.given else shown(self.value)
@@ -140,7 +141,8 @@ def load_result(run_dir: Path, name: str | None = None) -> RunResult:
                     score["better"],
                     score.get("unit", ""),
                     bool(score.get("headline", False)),
-                    names=tuple(map(str, score.get("names", ()))),  # results did not always have them
+                    names=tuple(map(str, score.get("names", ()))),  # results did not always have the last two
+                    of_sae=bool(score.get("of_sae", True)),
                 )
         training = {key: value for key, value in training.items() if key != "curves"}
         return RunResult(name or run_dir.name, metrics, training, str(results["sae"]), evaluator)

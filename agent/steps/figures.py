@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from agent.audit.evidence import gather
+from agent.audit.said import faults_of_captions, without_claims
 from agent.base.errors import AgentError
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import PlotEdited, PlotFailed, Plotted
@@ -12,11 +14,12 @@ from agent.campaign.state import Refusal, exhausted
 from agent.compute.commands import lab_command
 from agent.compute.local import tail
 from agent.dialogue.prompt import plot_prompt
+from agent.dialogue.reply import ReplyParts
 from agent.dialogue.turn import Question, take_turn
 from agent.gates.protect import breaches, explain
 from agent.steps.failures import FEEDBACK, on_disk
 from agent.steps.jobs import environment, run_contained
-from agent.steps.propose import refuse, unknown_references
+from agent.steps.propose import PATIENCE, refuse, unborne, unknown_references
 
 DRAWN = ".drawn.json"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -52,7 +55,7 @@ def edit_plots(campaign: Campaign) -> None:
             editable=(PLOT,),
             refusals=state.plot_refusals,
             said=said,
-            problem=lambda parts: unknown_references(campaign, parts),
+            problem=lambda parts: _refuted(campaign, parts),
         ),
     )
     pending = state.plot_refusals[-1].pending if state.plot_refusals else []
@@ -64,8 +67,16 @@ def edit_plots(campaign: Campaign) -> None:
         campaign.workspace.restore("HEAD")
         refuse(campaign, None, turn, Refusal("protected", explain(PLOT, found)))
         return
-    commit = campaign.workspace.commit(f"Plots: {turn.parts.change or 'labels'}")
-    campaign.record(PlotEdited(commit=commit, analysis=turn.parts.analysis, call=turn.reply.call))
+    change = without_claims(turn.parts.change, gather(campaign, unscored=False)) or "labels"
+    commit = campaign.workspace.commit(f"Plots: {change}")
+    analysis = "" if unborne(campaign, turn.parts) else turn.parts.analysis
+    campaign.record(PlotEdited(commit=commit, analysis=analysis, call=turn.reply.call))
+
+
+def _refuted(campaign: Campaign, parts: ReplyParts) -> str:
+    """What no result bears out in a closing analysis; said so often, then the analysis is left out."""
+    problem = unknown_references(campaign, parts)
+    return problem or ("" if len(campaign.state.plot_refusals) >= PATIENCE else unborne(campaign, parts))
 
 
 def make_plots(campaign: Campaign) -> None:
@@ -103,6 +114,8 @@ def make_plots(campaign: Campaign) -> None:
     if not problem:
         try:
             figures = check_figures(folder)
+            if unborne_captions := faults_of_captions(figures, gather(campaign, unscored=False)):
+                raise AgentError(f"results do not bear out a figure's description: {'; '.join(unborne_captions)}")
         except AgentError as error:
             problem = str(error)
     if problem:

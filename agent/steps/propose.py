@@ -1,14 +1,20 @@
 """One turn with the model: ask for the next change, check it, and commit it, or say why it was refused."""
 
+from agent.audit.evidence import gather
+from agent.audit.said import faults_of_analysis, faults_of_expectation, without_claims
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Edited, Ended, GivenUp, Refused
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Refusal, Run, exhausted
 from agent.dialogue.prompt import REPLY_SHOWN, turn_prompt
-from agent.dialogue.reply import ReplyParts
+from agent.dialogue.reply import ReplyParts, lines_of
 from agent.dialogue.turn import Question, Turn, take_turn
 from agent.gates.protect import breaches, explain
+from agent.results.predictions import fit, unfit
 from agent.results.references import dangling
+
+# After so many refusals what a reply says is left out of the notes instead: words cost no run.
+PATIENCE = 2
 
 
 def propose(campaign: Campaign, this: Run) -> None:
@@ -37,7 +43,7 @@ def propose(campaign: Campaign, this: Run) -> None:
                 editable=(EXPERIMENT,),
                 refusals=this.refusals,
                 said=_said_before(this),
-                problem=lambda parts: _lacks(campaign, parts),
+                problem=lambda parts: _lacks(campaign, this, parts),
             ),
         )
     if turn.parts.completed and not turn.parts.has_edits:
@@ -94,34 +100,37 @@ def _take(campaign: Campaign, this: Run, turn: Turn, parent: str) -> None:
     if refusal:
         refuse(campaign, this, turn, refusal)
         return
+    change, prediction, analysis, left_out = _borne_out(campaign, parts, this.number - 1)
+    predictions = fit(parts.predictions, *_metrics(campaign))
     attempt = len(this.attempts) + 1
     suffix = f" (attempt {attempt})" if attempt > 1 else ""
-    commit = campaign.workspace.commit(f"run_{this.number}{suffix}: {parts.change}\n\n{parts.prediction}".strip())
+    commit = campaign.workspace.commit(f"run_{this.number}{suffix}: {change}\n\n{prediction}".strip())
     campaign.record(
         Edited(
             run=this.number,
             commit=commit,
             parent=parent,
             code=code,
-            change=parts.change,
-            prediction=parts.prediction,
-            predictions=list(parts.predictions),
-            analysis=parts.analysis,
-            remarks=turn.remarks,
+            change=change,
+            prediction=prediction,
+            predictions=sorted(predictions, key=lambda line: line.metric != campaign.goal),
+            analysis=analysis,
+            remarks="\n".join(filter(None, (turn.remarks, left_out))),
             call=turn.reply.call,
         )
     )
-    campaign.screen.say(f"  run {this.number}{suffix}: {parts.change}")
+    campaign.screen.say(f"  run {this.number}{suffix}: {change}")
 
 
 def _end(campaign: Campaign, this: Run, turn: Turn) -> None:
-    """The model has completed its plan; its last analysis is checked as any other, once."""
-    problem = unknown_references(campaign, turn.parts)
+    """The model has completed its plan; its last analysis is checked as any other, once, and then left out."""
+    problem = unknown_references(campaign, turn.parts) or unborne(campaign, turn.parts, this.number - 1)
     if problem and not this.refusals:
         refuse(campaign, this, turn, Refusal("shape", problem))
         return
     reason = "the model said ALL_COMPLETED"
-    campaign.record(Ended(reason=reason, analysis=turn.parts.analysis, call=turn.reply.call))
+    analysis = "" if problem else turn.parts.analysis
+    campaign.record(Ended(reason=reason, analysis=analysis, call=turn.reply.call))
     campaign.screen.say("  the model has completed its plan")
 
 
@@ -132,13 +141,61 @@ def _said_before(this: Run) -> dict[str, str]:
     return {"change": this.last.change, "prediction": this.last.prediction} if this.last else {}
 
 
-def _lacks(campaign: Campaign, parts: ReplyParts) -> str:
+def _lacks(campaign: Campaign, this: Run, parts: ReplyParts) -> str:
     """Describe what a reply lacks besides its blocks."""
     if not parts.change:
         return "The reply has no <change> line that names the change."
     if not parts.prediction:
         return "The reply has no <prediction>: say what should change, and by how much, before it is run."
-    return unknown_references(campaign, parts)
+    if problem := unknown_references(campaign, parts):
+        return problem
+    if len(this.refusals) >= PATIENCE:
+        return ""
+    if lines := unfit(parts.predictions, campaign.goal, *_metrics(campaign)):
+        return "The prediction cannot be held against the run: " + "; ".join(lines) + "."
+    return unborne(campaign, parts, this.number - 1)
+
+
+def _metrics(campaign: Campaign) -> tuple[list[str], list[str]]:
+    """The metrics that runs are scored by, and those of them that no SAE can move."""
+    scored = campaign.baseline.metrics
+    return list(scored), [name for name, value in scored.items() if not value.of_sae]
+
+
+def unborne(campaign: Campaign, parts: ReplyParts, about: int = 0) -> str:
+    """Explain to the model what it says that no result bears out; nothing when all is borne out.
+
+    Args:
+        campaign: The campaign.
+        parts: The reply.
+        about: The run that its analysis is about; 0 for all.
+    """
+    if not (parts.analysis or parts.prediction):
+        return ""
+    evidence = gather(campaign, unscored=False)
+    found = faults_of_analysis(parts.analysis, evidence, about) if parts.analysis else []
+    found += faults_of_expectation(parts.prediction, evidence) if parts.prediction else []
+    if not found:
+        return ""
+    return (
+        "Results do not bear out what you say, so it cannot go into the notes. Mend these sentences, or leave them "
+        "out; your blocks are kept.\n" + "\n".join(f"- {line}" for line in found)
+    )
+
+
+def _borne_out(campaign: Campaign, parts: ReplyParts, about: int) -> tuple[str, str, str, str]:
+    """Change, prediction and analysis as they can go into the notes, and what the model is told of what cannot."""
+    evidence = gather(campaign, unscored=False)
+    change = without_claims(parts.change, evidence) or "a change of the script"
+    prediction, analysis, left = parts.prediction, parts.analysis, []
+    if analysis and faults_of_analysis(analysis, evidence, about):
+        analysis = ""
+        left.append("analysis")
+    if prediction and faults_of_expectation(prediction, evidence):
+        prediction = "\n".join(lines_of(prediction))
+        left.append("sentences beside the lines of your prediction")
+    told = f"your {' and the '.join(left)} went beyond the results and is not in the notes." if left else ""
+    return change, prediction, analysis, told
 
 
 def _same_code(campaign: Campaign, code: str) -> str:

@@ -51,7 +51,7 @@ def numbers_of(text: str, evidence: Evidence) -> list[Number]:
             continue
         term = expression.terms[0]
         own = evidence.lookup(term.source, term.metric)
-        text_shown = in_tex(own) if reference.plain and own else _plain_in_tex(value)
+        text_shown = in_tex(own) if expression.plain and own else _plain_in_tex(value)
         # The noise floor is made from the runs of its baseline.
         terms = [evidence.reference if one.source == NOISE else one.source for one in expression.terms]
         sources = list(dict.fromkeys(terms))

@@ -53,6 +53,7 @@ class Metric:
         names: what texts call it beside its own name, so that what is said of it can be checked; several metrics may
             share one. Small letters, hyphens, a plural, "mean" before it and "score" behind it make no difference; "…"
             stands for a few words: "explain … of the variance".
+        of_sae: whether it depends on the SAE at all, and not on the model and the data alone.
     """
 
     better: Better = None
@@ -60,6 +61,7 @@ class Metric:
     paper: str = ""
     headline: bool = False
     names: tuple[str, ...] = ()
+    of_sae: bool = True
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def _names(k: int) -> tuple[str, ...]:
 
 
 METRICS: dict[str, Metric] = {
-    "llm_test_accuracy": Metric(None, "", _PAPER),
-    **{f"llm_top_{k}_test_accuracy": Metric(None, "", _PAPER) for k in _K_VALUES},
+    "llm_test_accuracy": Metric(None, "", _PAPER, of_sae=False),
+    **{f"llm_top_{k}_test_accuracy": Metric(None, "", _PAPER, of_sae=False) for k in _K_VALUES},
     "sae_test_accuracy": Metric("higher", "", _PAPER, headline=True, names=_ON_ALL),
     **{f"sae_top_{k}_test_accuracy": Metric("higher", "", _PAPER, k in (1, 5), _names(k)) for k in _K_VALUES},
 }

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.results.compare import best_comparison, compare
-from agent.results.predictions import Prediction, outcome
+from agent.results.predictions import Prediction, fit, outcome, unfit
 from agent.results.read import Group, RunResult, Value, shown, shown_spread
 
 TRAINING = {
@@ -222,13 +222,53 @@ def test_a_baseline_is_wanted_only_where_it_would_make_the_run_comparable(change
         ("down", None, None, 0.9, "miss"),
         ("up", None, None, 0.82, "undecided"),
         ("up", 0.3, None, 0.82, "miss"),
-        ("same", None, None, 0.82, "hit"),
+        ("same", None, None, 0.82, "undecided"),
         ("same", None, None, 0.9, "miss"),
     ],
 )
 def test_predictions(direction, low, high, ev, came):
     said = Prediction("core.explained_variance", direction, low, high)
     assert outcome(said, compare(result(ev=ev), BASE)) == came
+
+
+@pytest.mark.parametrize(
+    ("spread", "ev", "came"),
+    [(0.0005, 0.8001, "hit"), (0.0005, 0.803, "miss"), (0.005, 0.8001, "undecided"), (0.005, 0.9, "miss")],
+)
+def test_the_same_is_what_noise_leaves_no_room_to_be_otherwise(spread, ev, came):
+    base = group(evs=(0.8, 0.8 + spread, 0.8 - spread))
+    assert outcome(Prediction("core.explained_variance", "same"), compare(result(ev=ev), base)) == came
+
+
+EV = "core.explained_variance"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([Prediction(EV, "up", 0.001, 0.05), Prediction("core.l0", "same")], []),
+        ([Prediction(EV, "down"), Prediction("core.mse", "up", 0.2)], []),
+        ([Prediction("core.l0", "same")], ["the goal"]),
+        ([Prediction(EV, "up"), Prediction(EV, "down")], ["more than once"]),
+        ([Prediction(EV, "up", 0.0, 1000.0)], ["a range"]),
+        ([Prediction(EV, "up", 0.001, 1000.0)], ["a range"]),
+        ([Prediction(EV, "up", 0.05, 0.01)], ["a range"]),
+        ([Prediction(EV, "same", 0.0, 100.0)], ["no size"]),
+        ([Prediction(EV, "up"), Prediction("core.ce_loss_without_sae", "same")], ["whatever the SAE"]),
+        ([Prediction(EV, "up"), Prediction("core.beauty", "up")], ["no metric"]),
+    ],
+)
+def test_a_prediction_that_cannot_fail_is_refused(lines, said):
+    scored = [EV, "core.l0", "core.mse", "core.ce_loss_without_sae"]
+    found = unfit(lines, EV, scored, ["core.ce_loss_without_sae"])
+    assert len(found) == len(said)
+    assert all(part in line for part, line in zip(said, found, strict=True))
+
+
+def test_lines_that_can_fail_are_kept():
+    good = Prediction(EV, "up", 0.001, 0.05)
+    lines = [good, Prediction("core.l0", "up"), Prediction("core.l0", "down"), Prediction("core.mse", "up", 0.0, 9.0)]
+    assert fit(lines, [EV, "core.l0", "core.mse"], []) == [good]
 
 
 def test_a_prediction_about_a_run_that_is_not_comparable_is_undecided():

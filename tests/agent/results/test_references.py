@@ -18,6 +18,18 @@ def test_filled_in_with_unit_spread_and_source():
     assert text == "EV 0.8571 [run_2], CE 0.07810 ± 0.00120 nats [topk]."
 
 
+def test_values_are_filled_in_with_all_their_sources():
+    known = {("run_2", "core.l0"): Value(24.0), ("topk", "core.l0"): Value(16.0)}
+
+    def found(source, metric):
+        return known.get((source, metric))
+
+    text = "By {run_2:core.l0 - topk:core.l0}, {percent(run_2:core.l0, topk:core.l0)}%."
+    assert fill(text, found) == "By 8 [run_2, topk], 50% [run_2, topk]."
+    assert dangling(text, found) == []
+    assert "move the value" in dangling("{0 * run_2:core.l0}", found)[0]
+
+
 def test_what_leads_nowhere_is_found_and_marked():
     text = "{run_9:core.l0} and {set: braces} and {a:b} and f'{x:.3f}'"
     assert dangling(text, lookup) == ["{run_9:core.l0}"]
