@@ -28,7 +28,10 @@ RENAMED: dict[str, str | None] = {
     "pending": "held",
 }
 # What the notes said then: what they say now.
-REWORDED = {"at 0.0001000 ± 0 [topk]": "at 0.0001 ± 0 [topk]"}
+REWORDED = {
+    "at 0.0001000 ± 0 [topk]": "at 0.0001 ± 0 [topk]",
+    "core.l0 same: hit (changed by 0.02791, within noise)": "core.l0 same: undecided (changed by 0.02791, within noise)",
+}
 
 
 def as_then(state):
