@@ -1,7 +1,7 @@
 """Checks a text about a campaign: its numbers, claims, citations and figures against what was measured and what ran."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from agent.audit.bibliography import Entry
@@ -15,6 +15,7 @@ from agent.audit.mentions import Reader, Sentence
 from agent.audit.methods import Methods
 from agent.audit.numbers import Fault, check_numbers, check_seeds
 from agent.audit.passages import Passage, passages
+from agent.audit.plain import asides, look_alike, unreadable, with_digits
 from agent.audit.quoted import without_quotations
 from agent.audit.references import check_references
 from agent.audit.tables import check_row
@@ -109,14 +110,34 @@ def audit(
         found = list(check_claims(sentence, seen, context)) or list(methods.check(sentence))
         claims += found
         context = _next(context, sentence)
+    for passage in _beside(document, evidence):
+        sentence = reader.read_text(passage)
+        seen = evidence.beside(sentence.named_sources)
+        claims += check_claims(sentence, seen, Context())
+        numbers += check_numbers(sentence, seen, Context(), strict=False)
     missing = [Item(0, run, reason) for run, reason in missing_runs(read, evidence)] if whole else []
     return Findings(
-        unsupported=_items(document, [*numbers, *check_markup(document)]),
+        unsupported=_items(document, [*numbers, *check_markup(document), *_unreadable(document)]),
         claims=_items(document, claims),
         missing_runs=missing,
         citations=_items(document, check_citations(document, bibliography)),
         figures=_items(document, check_figures(document, evidence.folder)),
     )
+
+
+def _beside(document: Document, evidence: Evidence) -> Iterator[Passage]:
+    """What is no sentence of the text and can be read all the same: listings of what is no code, comments, addresses."""
+    code = {normalised(line) for each in (evidence.template, *evidence.code.values()) for line in each.splitlines()}
+    texts = [(place, line) for place, line in document.listed if normalised(line) not in code]
+    if document.form == "tex":
+        texts += asides(document.text)
+    for place, line in texts:
+        yield Passage("sentence", place, with_digits(look_alike(line)).replace("\\_", "__").replace("\\%", " %"))
+
+
+def _unreadable(document: Document) -> Iterator[Fault]:
+    if document.form == "tex":
+        yield from (Fault(place, reason) for place, reason in unreadable(document.text))
 
 
 def _next(context: Context, sentence: Sentence) -> Context:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
+from agent.audit.plain import Form, listings, look_alike, plain_text, speaks, with_digits
 from agent.base.errors import AgentError
 from agent.results.references import BRACED
-
-Form = Literal["tex", "md", "txt"]
 
 # Private-use characters stand for what was taken out: a reference (its length kept), and a citation.
 REFERRED, CITED = "\ue000", "\ue002"
@@ -24,26 +22,23 @@ _REFERENCES = {
     ),
     "md": BRACED,
 }
-_BLANK_ENVIRONMENTS = (
-    "verbatim|lstlisting|minted|tikzpicture|equation|align|gather|displaymath|multline|comment|filecontents"
-    "|thebibliography|algorithm|algorithmic"
+_FORMULA = (
+    r"(?s)\\begin\{(equation|align|gather|displaymath|multline|eqnarray|flalign)\*?\}.*?\\end\{\1\*?\}|\\\[.*?\\\]"
+    r"|\$\$.*?\$\$"
 )
 _WITHOUT_WORDS = (
     "ref|eqref|autoref|cref|Cref|pageref|label|includegraphics|input|include|bibliography|bibliographystyle|usepackage"
-    "|documentclass|url|vspace|hspace|setlength|addtolength|definecolor|color|newcommand|renewcommand|hyperref"
+    "|documentclass|url|vspace|hspace|setlength|addtolength|definecolor|color|newcommand|renewcommand"
     "|cmidrule|multicolumn|multirow|resizebox|scalebox|graphicspath|pagestyle|thispagestyle|setcounter|input|date"
 )
 _TEX_STEPS: list[tuple[str, str]] = [
-    (rf"(?s)\\begin\{{({_BLANK_ENVIRONMENTS})\*?\}}.*?\\end\{{\1\*?\}}", " "),
-    (r"(?s)\\\[.*?\\\]|\$\$.*?\$\$", " "),
+    (r"(?s)\\begin\{thebibliography\}.*?\\end\{thebibliography\}", " "),
     (r"\\(?:begin|end)\{[^{}]*\}(?:\[[^\]]*\])?(?:\{[^{}]*\})?", " "),
     (r"\\(?:[Cc]ite\w*|citep|citet)\*?(?:\[[^\]]*\])*\{[^{}]*\}", CITED),
     (rf"\\(?:{_WITHOUT_WORDS})\*?(?:\[[^\]]*\])?(?:\{{[^{{}}]*\}})?", " "),
-    (r"\\href\{[^{}]*\}", " "),
+    (r"\\hyperref\[[^\]]*\]|\\href\{[^{}]*\}", " "),
 ]
 _PLAIN_STEPS: list[tuple[str, str]] = [
-    (r"(?ms)^```.*?^```", " "),
-    (r"<!--.*?-->", " "),
     (r"!\[[^\]]*\]\([^)]*\)", " "),
     (r"(?<=\])\([^)\s]*\)", " "),
     (r"https?://\S+", " "),
@@ -79,6 +74,7 @@ class Document:
         references: The references, in their order.
         form: What kind of text it is.
         path: Where it was read; figures are looked for beside it.
+        listed: The lines of its listings, each with its place; they are masked.
     """
 
     text: str
@@ -86,6 +82,7 @@ class Document:
     references: tuple[Reference, ...]
     form: Form
     path: Path
+    listed: tuple[tuple[int, str], ...] = ()
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -146,14 +143,20 @@ def make_document(text: str, form: Form, path: Path) -> Document:
         form: How it is marked up.
         path: Where it stands, or would.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    masked = text
+    text = plain_text(text, form)
+    masked = look_alike(text)
+    listed = []
+    for start, end, first, body in listings(text, form):
+        masked = masked[:start] + re.sub(r"[^\n]", " ", masked[start:end]) + masked[end:]
+        listed += [(first + line.start(), line[0]) for line in re.finditer(r"\S.*", body)]
     if form == "tex":
         masked = _replace(masked, r"(?<!\\)%[^\n]*", _spaces)
         masked = _without_preamble(masked)
     references: list[Reference] = []
     for pattern in (_REFERENCES[form],) if form == "md" else tuple(_REFERENCES.values()):
         masked = _taken_out(masked, pattern, references) if form == "tex" or pattern is _REFERENCES["md"] else masked
+    if form == "tex":
+        masked = _replace(masked, _FORMULA, _without_symbols)
     for pattern_text, filler in _TEX_STEPS if form == "tex" else _PLAIN_STEPS:
         masked = _replace(masked, pattern_text, partial(_filled, filler=filler))
     if form == "tex":
@@ -161,7 +164,8 @@ def make_document(text: str, form: Form, path: Path) -> Document:
     masked = masked.replace("`", " ").replace("**", "  ")
     # Hashes are names, also those that happen to hold digits alone.
     masked = _replace(masked, r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b", _spaces)
-    return Document(text, masked, tuple(sorted(references, key=lambda one: one.start)), form, path)
+    ordered = tuple(sorted(references, key=lambda one: one.start))
+    return Document(text, with_digits(masked), ordered, form, path, tuple(listed))
 
 
 def _taken_out(text: str, pattern: re.Pattern[str], references: list[Reference]) -> str:
@@ -215,6 +219,13 @@ def _spaces_in_math(found: re.Match[str]) -> str:
 
 def _replace(text: str, pattern: str, change: Callable[[re.Match[str]], str]) -> str:
     return re.sub(pattern, change, text)
+
+
+def _without_symbols(found: re.Match[str]) -> str:
+    """A displayed formula is blank, unless it speaks: then it is read as the sentence that it is."""
+    if not speaks(found[0]):
+        return _spaces(found)
+    return re.sub(r"[_^]\{", "  ", found[0])
 
 
 def _spaces(found: re.Match[str]) -> str:

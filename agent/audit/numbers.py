@@ -7,9 +7,9 @@ from itertools import permutations
 
 from agent.audit.allowed import is_allowed
 from agent.audit.binding import BASE, Bound, Context, bind, resolve
-from agent.audit.document import Form
 from agent.audit.evidence import Evidence, Finding
 from agent.audit.mentions import Numeral, Sentence
+from agent.audit.plain import Form
 from agent.audit.words import SUPPOSED
 
 _CHANGE = re.compile(

@@ -30,7 +30,7 @@ RENAMED: dict[str, str | None] = {
 # What the notes said then: what they say now.
 REWORDED = {
     "at 0.0001000 ± 0 [topk]": "at 0.0001 ± 0 [topk]",
-    "core.l0 same: hit (changed by 0.02791, within noise)": "core.l0 same: undecided (changed by 0.02791, within noise)",
+    "core.l0 same: hit (changed by 0.02791,": "core.l0 same: undecided (changed by 0.02791,",
 }
 
 
