@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
+from agent.audit.admitted import check_admitted
 from agent.audit.bibliography import Entry
 from agent.audit.binding import Context
-from agent.audit.claims import check_claims
+from agent.audit.claims import check_claims, is_judged
 from agent.audit.coverage import missing_runs
 from agent.audit.document import Document, make_document, read_document
 from agent.audit.evidence import Evidence, gather, normalised
@@ -108,6 +109,8 @@ def audit(
         numbers += check_numbers(sentence, seen, context, typed, document.form)
         numbers += check_seeds(sentence, seen)
         found = list(check_claims(sentence, seen, context)) or list(methods.check(sentence))
+        if document.form == "tex" and not found:
+            found = list(check_admitted(sentence, seen, is_judged(sentence, seen, context)))
         claims += found
         context = _next(context, sentence)
     for passage in _beside(document, evidence):
@@ -126,7 +129,7 @@ def audit(
 
 
 def _beside(document: Document, evidence: Evidence) -> Iterator[Passage]:
-    """What is no sentence of the text and can be read all the same: listings of what is no code, comments, addresses."""
+    """What is no sentence of the text and can be read: listings of what is no code, comments, addresses."""
     code = {normalised(line) for each in (evidence.template, *evidence.code.values()) for line in each.splitlines()}
     texts = [(place, line) for place, line in document.listed if normalised(line) not in code]
     if document.form == "tex":

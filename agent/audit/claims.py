@@ -9,7 +9,7 @@ from agent.audit.document import CITED, REFERRED
 from agent.audit.evidence import Evidence, Judgement
 from agent.audit.mentions import Mention, Sentence
 from agent.audit.numbers import Fault
-from agent.audit.words import COMPARATIVES, NEGATION, OURS, SUPPOSED, Comparative, Kind
+from agent.audit.words import ASKED, COMPARATIVES, EXPECTED, NEGATION, OURS, SETTLED, SUPPOSED, Comparative, Kind
 
 _CLAUSES = re.compile(
     r"[;:—]|,?\s+(?:but|while|whereas|although|though|yet|however)\b|,\s+(?:and|which|so|where)\b"
@@ -78,12 +78,36 @@ def check_claims(sentence: Sentence, evidence: Evidence, context: Context) -> It
     hedged = any(word.kind in ("noise", "void") for word, _ in found)
     for word, match in found:
         clause = _clause(text, match)
-        inside = text[clause.start : clause.end]
-        if SUPPOSED.search(inside) or _is_other(word, match, text):
+        if _is_supposed(match, clause, sentence, evidence) or _is_other(word, match, text):
             continue
-        if CITED in inside and names_ours and not _is_ours(clause, sentence):
+        if CITED in text[clause.start : clause.end] and names_ours and not _is_ours(clause, sentence):
             continue
         yield from _check(word, match, clause, sentence, evidence, context, hedged)
+
+
+def is_judged(sentence: Sentence, evidence: Evidence, context: Context) -> bool:
+    """Tell whether a sentence has a comparative word that was held against a verdict."""
+    for word, match in _comparatives(sentence):
+        clause = _clause(sentence.text, match)
+        if _is_supposed(match, clause, sentence, evidence) or _is_other(word, match, sentence.text):
+            continue
+        subjects, _ = _sides(clause, sentence, evidence, context)
+        if subjects and (word.strong or _metrics(word, match, clause, sentence)):
+            return True
+    return False
+
+
+def _is_supposed(match: re.Match[str], clause: _Clause, sentence: Sentence, evidence: Evidence) -> bool:
+    """Tell whether a comparison is only asked, planned or expected; of a scored run it has to be said of it itself."""
+    text = sentence.text
+    if not SUPPOSED.search(text[clause.start : clause.end]):
+        return False
+    if not any(name in evidence.runs for name in sentence.named_sources):
+        return True
+    before = text[clause.start : match.start()]
+    found = ASKED.search(before) or EXPECTED.search(before)
+    settled = ASKED.search(before) and SETTLED.search(text)
+    return text.rstrip().endswith("?") or (found is not None and not settled)
 
 
 def _comparatives(sentence: Sentence) -> Iterator[tuple[Comparative, re.Match[str]]]:

@@ -18,7 +18,7 @@ _SENTENCE_END = re.compile(r"[.!?][)}]*\s+(?=[A-Z\\$])")
 
 _REFERENCES = {
     "tex": re.compile(
-        r"\\res\s*\{(?P<source>[^{}]*)\}\s*\{(?P<metric>[^{}]*)\}|\\num\s*\{(?P<expression>[^{}]*)\}",
+        r"\\(?:res|verdict)\s*\{(?P<source>[^{}]*)\}\s*\{(?P<metric>[^{}]*)\}|\\num\s*\{(?P<expression>[^{}]*)\}",
     ),
     "md": BRACED,
 }

@@ -133,7 +133,7 @@ def _labels(document: Document) -> Iterator[Fault]:
 
 
 _NAMES_IN_TEX = re.compile(
-    r"\\(?:res|num|label|ref|eqref|autoref|[cC]ref|pageref|[cC]ite\w*|includegraphics|input|include|bibliography\w*|usepackage"
+    r"\\(?:res|verdict|num|label|ref|eqref|autoref|[cC]ref|pageref|[cC]ite\w*|includegraphics|input|include|bibliography\w*|usepackage"
     r"|url|href|hypertarget|hyperlink|hyperref|path|begin|end|graphicspath|documentclass)\*?(?:\[[^\]]*\])*(?:\{[^{}]*\})+"
 )
 

@@ -50,6 +50,8 @@ def check_references(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
             right = _wrong_base(own, base, divisor, sentence, evidence)
             if right:
                 yield Fault(one.start, f"{one.written} is a percentage of {divisor}", f"percent({right})")
+        if one.written.startswith("\\verdict") and expression.terms[0].source not in evidence.runs:
+            yield Fault(one.start, f"{one.written}: only a scored run has a verdict")
         if expression.conversion != 100 and _PERCENT.match(sentence.text, one.end - sentence.passage.start):
             yield Fault(one.start, f"{one.written} is no percentage", f"100 * {expression.terms[0]}")
         if sentence.passage.kind == "row":

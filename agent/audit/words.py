@@ -169,6 +169,19 @@ SUPPOSED = re.compile(
     r"|stand(?:s)? for|when(?:ever)?)\b|\?",
     re.IGNORECASE,
 )
+# Of a run that was scored, only these suppose, and only what they govern: "it must be said that it improves" says it.
+EXPECTED = re.compile(
+    r"\b(?:should|would|could|may|might|cannot|expect(?:s|ed|ing)?|hypothes[ie]\w+|predict(?:s|ed|ions?)?|aims?"
+    r"|aimed|designed to|intended to|meant to|proposed to|supposed|hope[sd]?|in order to|goal|counts? only"
+    r"|no finding|is no gain|has to|means|mean (?:it|to)|stands? for|when(?:ever)?)\b(?!.*\bthat\b)",
+    re.IGNORECASE,
+)
+ASKED = re.compile(r"\b(?:whether|if|unless|we (?:ask|test|try))\b", re.IGNORECASE)
+SETTLED = re.compile(
+    r"\bno longer\b|\bbeyond\b|\bsettled\b|\banswered\b|\b(?:no|not|any|little) (?:doubt|question)\b|\bcertain|\bsure"
+    r"|\byes\b|\bit (?:does|did|is)\b|\bin the affirmative\b|\bclear",
+    re.IGNORECASE,
+)
 OURS = re.compile(
     r"\b(?:our|we|these results|this (?:work|paper|method|approach|idea|penalty)"
     r"|the (?:[a-z-]+ ){0,2}(?:method|approach|idea|penalty|proposed|loss|variant)"

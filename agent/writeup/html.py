@@ -126,7 +126,7 @@ def _text(tex: str, paper: Paper, numbers: list[Number]) -> str:
         inner = LatexNodes2Text().latex_to_text(f"${found['inner'].strip('{}')}$".replace("{", " {"))
         return keep(f"<{name}>{html.escape(inner)}</{name}>")
 
-    tex = re.sub(r"\\(?:res\s*\{[^{}]*\}\s*\{[^{}]*\}|num\s*\{[^{}]*\})", number, tex)
+    tex = re.sub(r"\\(?:(?:res|verdict)\s*\{[^{}]*\}\s*\{[^{}]*\}|num\s*\{[^{}]*\})", number, tex)
     tex = re.sub(r"~?\\cite\w*\*?(?:\[[^\]]*\])*\{(?P<keys>[^{}]*)\}", cite, tex)
     tex = re.sub(r"(?<!\\)\$[^$]+\$", lambda found: _SCRIPT.sub(script, found[0]), tex)
     tex = re.sub(r"\\(?:paragraph|subparagraph)\*?\{([^{}]*)\}", lambda found: f"{found[1]} ", tex)

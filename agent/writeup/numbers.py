@@ -17,7 +17,7 @@ class Number:
     """One reference and what is shown for it.
 
     Args:
-        reference: As the paper has it, `\\res{run_3}{core.l0}` or `\\num{...}`.
+        reference: As the paper has it, `\\res{run_3}{core.l0}`, `\\verdict{run_3}{core.l0}` or `\\num{...}`.
         value: The number behind it.
         shown: What the paper shows, in TeX.
         sources: The runs and baselines that it comes from.
@@ -52,6 +52,8 @@ def numbers_of(text: str, evidence: Evidence) -> list[Number]:
         term = expression.terms[0]
         own = evidence.lookup(term.source, term.metric)
         text_shown = in_tex(own) if expression.plain and own else _plain_in_tex(value)
+        if reference.written.startswith("\\verdict"):
+            text_shown = _verdict(term.source, term.metric, evidence)
         # The noise floor is made from the runs of its baseline.
         terms = [evidence.reference if one.source == NOISE else one.source for one in expression.terms]
         sources = list(dict.fromkeys(terms))
@@ -86,6 +88,14 @@ def results_of(source: str, evidence: Evidence) -> list[RunResult]:
     return [run for group in evidence.groups.values() for run in group.runs if run.name == source]
 
 
+def _verdict(run: str, metric: str, evidence: Evidence) -> str:
+    """A verdict in the words that follow "is": "within noise of topk"."""
+    base = evidence.base_of(run)
+    verdict = evidence.judge(run, metric, base).verdict
+    joined = {"improved": "improved over", "worse": "worse than", "within noise": "within noise of"}
+    return f"{joined.get(verdict, f'{verdict} with' if 'compar' in verdict else f'{verdict} beside')} {escaped(base)}"
+
+
 def in_tex(value: Value) -> str:
     """A score as a paper shows it: sensible digits, and the spread over seeds where there is one."""
     text = f"{value.value:g}" if value.given else shown(value.value)
@@ -113,7 +123,7 @@ def write_numbers(folder: Path, numbers: list[Number]) -> None:
     for number in numbers:
         name = re.sub(r"\s+", " ", number.reference)
         inner = re.findall(r"\{([^{}]*)\}", name)
-        key = "res@" + "@".join(inner) if name.startswith("\\res") else f"num@{inner[0]}"
+        key = f"num@{inner[0]}" if name.startswith("\\num") else "@".join((name[1 : name.index("{")].strip(), *inner))
         lines.append(f"\\saenumber{{\\detokenize{{{key}}}}}{{\\detokenize{{{number.sources[0]}}}}}{{{number.shown}}}")
     write_atomically(folder / "numbers.tex", "\n".join(lines) + "\n")
     data = json.dumps([asdict(number) for number in numbers], indent=1, ensure_ascii=False)

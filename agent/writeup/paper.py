@@ -166,4 +166,4 @@ def _tidy(text: str) -> str:
     def tidy(found: re.Match[str]) -> str:
         return re.sub(r"\s+", " ", found[0].replace("\\_", "_"))
 
-    return re.sub(r"\\(?:res\s*\{[^{}]*\}\s*\{[^{}]*\}|num\s*\{[^{}]*\})", tidy, text)
+    return re.sub(r"\\(?:(?:res|verdict)\s*\{[^{}]*\}\s*\{[^{}]*\}|num\s*\{[^{}]*\})", tidy, text)

@@ -14,9 +14,9 @@ from git import Repo
 
 from agent.audit import Document, Findings, audit, make_document
 from agent.audit.bibliography import SHIPPED, Entry, read_bibliography
-from agent.audit.plain import Form
 from agent.audit.evidence import Evidence
 from agent.audit.load import load_evidence
+from agent.audit.plain import Form
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "campaign"

@@ -1,0 +1,143 @@
+"""What a paper may say of runs, baselines and its method where it reports: what results or verdicts stand behind.
+
+A sentence there is admitted with a reference or a word that a verdict was asked about; without either, only in words
+that describe. So a claim need not be known to be refused: it has to be known to be let in.
+"""
+
+import re
+from collections.abc import Iterator
+
+from agent.audit.document import CITED, REFERRED
+from agent.audit.evidence import Evidence
+from agent.audit.mentions import Sentence
+from agent.audit.methods import FIELD, definitions
+from agent.audit.numbers import Fault
+from agent.audit.vocabulary import DESCRIBING
+from agent.audit.words import COMPARATIVES, OURS
+
+# Sections that report no results of this campaign; all others do, and what stands before the first.
+_DESCRIBING = re.compile(
+    r"\b(?:background|related|previous|prior|methods?|methodology|set-?up|experiments? set|preliminaries"
+    r"|notation|appendix|acknowledge\w+)\b",
+    re.IGNORECASE,
+)
+_TEXT = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", re.IGNORECASE)
+_SUBJECT = re.compile(r"\b(?:it|this|these|they|that|which|who|we|both|neither|none)\b", re.IGNORECASE)
+_COPULA = re.compile(
+    r"\b(?:is|are|was|were|be|been|being|seems?|looks?|remains?|becomes?|stays?|proves?|appears?)\b", re.IGNORECASE
+)
+_ENDS_PHRASE = re.compile(
+    rf"[,;:.(){REFERRED}{CITED}]|\b(?:of|in|on|at|for|from|to|with|by|as|than|and|or|but|which|that|because|since|while"
+    r"|where|when|between|over|under|within|beside)\b",
+    re.IGNORECASE,
+)
+_ADVERB = re.compile(
+    r"\s*(?:\w+ly|also|even|now|then|still|thus|itself|alone|again|not|never|both|all)\b", re.IGNORECASE
+)
+# Evidence that no ledger holds: people, other models, tests and looks that nothing here has made.
+_FOREIGN = re.compile(
+    r"\b(?:annotators?|raters?|labell?ers?|volunteers?|participants?|respondents?|crowd-?workers?|colleagues"
+    r"|reviewers? (?:found|agreed)|domain experts?|human (?:stud|eval|judg|rat|experts?|read)\w*|humans"
+    r"|user stud(?:y|ies)|surveys?|by hand|by eye|hand-?(?:inspect|check|label|pick)\w*|manual(?:ly)?|eyeball\w*"
+    r"|(?:visual|qualitative|closer) inspection|inspection of|anecdot\w+"
+    r"|(?:we|were|was|have|had) (?:inspected|looked through|examined|interviewed)"
+    r"|p ?[<=>≤≥] ?0?\.\d+|p-?values?|(?:t|z|f|u|sign|permutation|rank[- ]sum|likelihood[- ]ratio)-?[- ]tests?"
+    r"|wilcoxon|mann|bootstrap\w*|anova|kruskal\w*|kolmogorov|chi-?squared?|bonferroni|significance tests?"
+    r"|statistical(?:ly)? significan\w+|cohen|effect size of|bayes factors?"
+    r"|gpt-?[345]\w*|chatgpt|claude|gemini|(?:llm|model)[- ]judges?|llm-as-a-judge|in-house"
+    r"|(?:our|unpublished|private|internal|earlier) (?:replications?|follow-up experiments)"
+    r"|(?:replicat|reproduc)\w+ (?:on|with|in|by|across) (?:other|larger|different|several|more)"
+    r"|holds? (?:on|for|across) (?:other|larger|all|different|several|more)"
+    r" (?:models|datasets|layers|scales|architectures))\b",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:no|not|nor|never|neither|without|none|cannot|lacks?|next|future|would|remains?)\b", re.IGNORECASE
+)
+
+
+def check_admitted(sentence: Sentence, evidence: Evidence, judged: bool) -> Iterator[Fault]:
+    """Find what a sentence of a paper says of its runs that neither a reference nor a verdict can stand behind.
+
+    Args:
+        sentence: The sentence.
+        evidence: The campaign.
+        judged: Whether a word of it was held against a verdict.
+    """
+    text, start = sentence.text, sentence.passage.start
+    foreign = _FOREIGN.search(text)
+    if foreign and CITED not in text and not _DENIED.search(text):
+        yield Fault(start + foreign.start(), f"'{foreign[0]}': no result here holds such evidence; cite its source")
+        return
+    if _DESCRIBING.search(sentence.passage.chapter) or sentence.passage.kind == "row":
+        return
+    named = [*sentence.named_sources, *(source for _, source, _ in sentence.referred_terms)]
+    if not named and not OURS.search(text) and not (judged and sentence.metrics):
+        return
+    if CITED in text and not any(name.startswith("run_") for name in named):
+        return
+    strange = _strange(sentence, evidence)
+    if judged or sentence.references:
+        strange = [found for found in strange if _predicates(found, sentence)]
+    if strange:
+        word = strange[0]
+        about = named[0] if named else "the method"
+        metric = sentence.named_metrics[0] if sentence.named_metrics else "METRIC"
+        run = next((name for name in named if name in evidence.runs), "run_N")
+        yield Fault(
+            start + word.start(),
+            f"'{word[0]}': nothing bears out what this says of {about}; give its result, its verdict, or describe",
+            f"\\verdict{{{run}}}{{{metric}}}",
+        )
+
+
+def _strange(sentence: Sentence, evidence: Evidence) -> list[re.Match[str]]:
+    """The words that neither describe nor were held against a verdict."""
+    taken = [(mention.start, mention.end) for mention in (*sentence.sources, *sentence.metrics)]
+    taken += [match.span() for word in COMPARATIVES for match in word.pattern.finditer(sentence.text)]
+    known = _own_words(evidence)
+    return [
+        found
+        for found in _TEXT.finditer(sentence.text)
+        if not any(start <= found.start() < end for start, end in taken)
+        and not _describes(found[0], known)
+        and not (found[0] == "confirmed" and sentence.text[: found.start()].endswith("not "))
+    ]
+
+
+def _describes(word: str, known: frozenset[str]) -> bool:
+    parts = [part for part in re.split(r"[-'’]", word.lower()) if part]
+    return all(len(part) < 2 or part in DESCRIBING or part in known or _is_number(part) for part in parts)
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"(?:thir|four|fif|six|seven|eigh|nine)(?:teen|ty)|twenty|ly|s|th|nd|rd|st", word) is not None
+
+
+def _own_words(evidence: Evidence) -> frozenset[str]:
+    """The words of which the template's names and the field's methods are made."""
+    names = {part.lower() for name in definitions(evidence.template) for part in re.findall(r"[A-Za-z][a-z]+", name)}
+    fields = {part.lower() for name in FIELD for part in re.findall(r"[A-Za-z]{3,}", name)}
+    settings = {part for key in evidence.settings for part in key.split("_")}
+    return frozenset(names | fields | settings)
+
+
+def _predicates(word: re.Match[str], sentence: Sentence) -> bool:
+    """Tell whether a word says what its subject does or is, rather than naming a thing beside."""
+    before = sentence.text[: word.start()]
+    for copula in _COPULA.finditer(before):
+        if not _ENDS_PHRASE.search(before, copula.end()):
+            return True
+    ends = [mention.end for mention in (*sentence.sources, *sentence.metrics) if mention.end <= word.start()]
+    ends += [found.end() for found in _SUBJECT.finditer(before)] + [found.end() for found in OURS.finditer(before)]
+    return any(_only_adverbs(before[end:]) for end in ends)
+
+
+def _only_adverbs(text: str) -> bool:
+    text = text.strip(" \t")
+    while text:
+        found = _ADVERB.match(text)
+        if not found:
+            return False
+        text = text[found.end() :].strip()
+    return True
