@@ -129,7 +129,7 @@ def audit(
 
 
 def _beside(document: Document, evidence: Evidence) -> Iterator[Passage]:
-    """What is no sentence of the text and can be read: listings of what is no code, comments, addresses."""
+    """The lines that are no sentences of the text and can be read: listings of what is no code, comments, addresses."""
     code = {normalised(line) for each in (evidence.template, *evidence.code.values()) for line in each.splitlines()}
     texts = [(place, line) for place, line in document.listed if normalised(line) not in code]
     if document.form == "tex":

@@ -1,4 +1,4 @@
-"""What a paper may say of runs, baselines and its method where it reports: what results or verdicts stand behind.
+"""Admits what a paper says of runs, baselines and its method where results or verdicts stand behind it.
 
 A sentence there is admitted with a reference or a word that a verdict was asked about; without either, only in words
 that describe. So a claim need not be known to be refused: it has to be known to be let in.

@@ -284,7 +284,7 @@ def _facts(run: "Run") -> set[float]:
 
 
 def _computed(record: "Record") -> Iterator[str]:
-    """What the loop computes for its notes from results of other seeds and of the lab's grid."""
+    """The texts that the loop computes for its notes from results of other seeds and of the lab's grid."""
     from agent.report.closing import chance_text, confirmation_text
     from agent.results.frontier import beside_frontier
 

@@ -124,7 +124,7 @@ def with_digits(text: str) -> str:
 
 
 def unreadable(text: str) -> Iterator[Place]:
-    """What of a LaTeX text has no plain form: place and reason."""
+    """The places of a LaTeX text that have no plain form, with the reason."""
     body = re.sub(r"(?<!\\)(?:\\\\)*%[^\n]*", _blank, text)
     begin = body.find("\\begin{document}")
     body = _blank_text(body[: max(begin, 0)]) + body[max(begin, 0) :]
@@ -145,7 +145,7 @@ def listings(text: str, form: Form) -> list[tuple[int, int, int, str]]:
 
 
 def asides(text: str) -> Iterator[Place]:
-    """What stands beside the sentences of a LaTeX text: comments, notes of citations, addresses with words in them."""
+    """The words beside the sentences of a LaTeX text: comments, notes of citations, addresses with words in them."""
     for found in _COMMENT.finditer(text):
         yield found.start("text"), found["text"]
     for found in _CITED_WITH.finditer(text):

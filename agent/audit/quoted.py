@@ -31,7 +31,7 @@ _LINE_OF_PREDICTION = re.compile(r"(?m)^- (?P<text>\w+\.\w+ (?:up|down|same)(?: 
 
 @dataclass(frozen=True)
 class Quoted:
-    """What the notes hold word for word.
+    """The texts that the notes hold word for word.
 
     Args:
         idea: The paragraphs of the idea.

@@ -127,7 +127,7 @@ def _unsaid(one: Reference, expression: Expression, sentence: Sentence, evidence
 
 
 def _lacking(expression: Expression, words: str, behind: str) -> str:
-    """What a text does not say of a value, in words; nothing where it says it all."""
+    """The words that a text lacks to say of a value what it is; nothing where it says it all."""
     form = "ratio of two metrics" if expression.mixed and expression.form == "ratio" else expression.form
     # A relative change in percent is a difference to whoever reads it.
     changes = form == "ratio" and expression.over.minus and expression.conversion == 100

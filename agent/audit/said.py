@@ -1,4 +1,4 @@
-"""What a model says of its runs, checked before the loop writes it into the notes."""
+"""Checks of what a model says of its runs, made before the loop writes it into the notes."""
 
 import re
 
@@ -21,7 +21,7 @@ _A_RUN = re.compile(r"\brun[_ ]?(\d+)\b", re.IGNORECASE)
 
 
 def faults_of_analysis(text: str, evidence: Evidence, about: int = 0) -> list[str]:
-    """What the results do not bear out in an analysis, a line each; a typed result is a fault even where it is right.
+    """The faults of an analysis, a line each; a typed result is a fault even where it is right.
 
     Args:
         text: As the model wrote it, its references in braces.
@@ -34,7 +34,7 @@ def faults_of_analysis(text: str, evidence: Evidence, about: int = 0) -> list[st
 
 
 def faults_of_expectation(text: str, evidence: Evidence) -> list[str]:
-    """What a prediction says of results that there are, or as if there were some; what it expects is left alone."""
+    """The faults of a prediction that speaks of results that there are, or as if there were some; what it expects is left alone."""
     unsupported, claims = _findings(text, evidence, strict=False)
     typed = [item for item in unsupported if _OF_RUNS.search(item.text)]
     claimed = [item for item in claims if _A_RUN.search(item.text)]
@@ -48,7 +48,7 @@ def _only_expects(text: str, evidence: Evidence) -> bool:
 
 
 def faults_of_captions(captions: dict[str, str], evidence: Evidence) -> list[str]:
-    """What the results do not bear out in the descriptions of figures."""
+    """The faults of the descriptions of figures."""
     found = []
     for name, text in captions.items():
         unsupported, claims = _findings(text, evidence, strict=False)

@@ -187,7 +187,7 @@ def changed_settings(record: Record, run: Run) -> str:
 
 
 def troubles(run: Run) -> list[str]:
-    """What happened on the way to a run, a line each: replies refused, attempts that failed, code that never ran."""
+    """The events on the way to a run, a line each: replies refused, attempts that failed, code that never ran."""
     lines = [f"a reply was refused ({refusal.kind}): {_first_line(refusal.feedback)}" for refusal in run.refused]
     for attempt in run.attempts:
         if attempt.failure:

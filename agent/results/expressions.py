@@ -96,7 +96,7 @@ class Expression:
 
     @property
     def form(self) -> Form:
-        """What kind of value it is."""
+        """The kind of value that it is."""
         if self.factor:
             return "product"
         if self.under:

@@ -30,7 +30,7 @@ class Prediction:
 
 
 def unfit(predictions: Sequence[Prediction], goal: str, scored: Collection[str], unmoved: Collection[str]) -> list[str]:
-    """What is wrong with predictions that cannot fail, or that leave out what the idea is about.
+    """The faults of predictions that cannot fail, or that leave out what the idea is about.
 
     Args:
         predictions: The lines of one prediction.

@@ -74,7 +74,7 @@ def edit_plots(campaign: Campaign) -> None:
 
 
 def _refuted(campaign: Campaign, parts: ReplyParts) -> str:
-    """What no result bears out in a closing analysis; said so often, then the analysis is left out."""
+    """The claims of a closing analysis that no result bears out; said so often, then the analysis is left out."""
     problem = unknown_references(campaign, parts)
     return problem or ("" if len(campaign.state.plot_refusals) >= PATIENCE else unborne(campaign, parts))
 
