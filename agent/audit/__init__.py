@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from agent.audit.admitted import check_admitted
 from agent.audit.bibliography import Entry
 from agent.audit.binding import Context
-from agent.audit.claims import check_claims, is_judged
+from agent.audit.claims import check_claims, held
 from agent.audit.coverage import missing_runs
 from agent.audit.document import Document, make_document, read_document
 from agent.audit.evidence import Evidence, gather, normalised
@@ -110,7 +110,7 @@ def audit(
         numbers += check_seeds(sentence, seen)
         found = list(check_claims(sentence, seen, context)) or list(methods.check(sentence))
         if document.form == "tex" and not found:
-            found = list(check_admitted(sentence, seen, is_judged(sentence, seen, context)))
+            found = list(check_admitted(sentence, seen, *held(sentence, seen, context)))
         claims += found
         context = _next(context, sentence)
     for passage in _beside(document, evidence):

@@ -13,7 +13,7 @@ from agent.audit.mentions import Sentence
 from agent.audit.methods import FIELD, definitions
 from agent.audit.numbers import Fault
 from agent.audit.vocabulary import DESCRIBING
-from agent.audit.words import COMPARATIVES, OURS
+from agent.audit.words import ASKED, OURS, SETTLED
 
 # Sections that report no results of this campaign; all others do, and what stands before the first.
 _DESCRIBING = re.compile(
@@ -51,18 +51,31 @@ _FOREIGN = re.compile(
     r" (?:models|datasets|layers|scales|architectures))\b",
     re.IGNORECASE,
 )
+_TERMS = re.compile(
+    r"\bstandard (?:deviations?|errors?|normal)|\bnot confirmed|\b(?:set|sets|add|adds|hold|made|makes?) up\b",
+    re.IGNORECASE,
+)
+# What is asked and left open is no statement: "it remains open whether it helps".
+_OPEN = re.compile(
+    r"\b(?:open|unknown|unclear|untested|future|question|left|(?:not|nothing|cannot|never) (?:be )?(?:known?|tell|told"
+    r"|say|said|shown?|tested|measured|settled)|we (?:ask|test|try))\b",
+    re.IGNORECASE,
+)
 _DENIED = re.compile(
     r"\b(?:no|not|nor|never|neither|without|none|cannot|lacks?|next|future|would|remains?)\b", re.IGNORECASE
 )
 
 
-def check_admitted(sentence: Sentence, evidence: Evidence, judged: bool) -> Iterator[Fault]:
+def check_admitted(
+    sentence: Sentence, evidence: Evidence, judged: bool, known: list[tuple[int, int]]
+) -> Iterator[Fault]:
     """Find what a sentence of a paper says of its runs that neither a reference nor a verdict can stand behind.
 
     Args:
         sentence: The sentence.
         evidence: The campaign.
         judged: Whether a word of it was held against a verdict.
+        known: The places of the comparative words that were, or that claim nothing.
     """
     text, start = sentence.text, sentence.passage.start
     foreign = _FOREIGN.search(text)
@@ -76,7 +89,7 @@ def check_admitted(sentence: Sentence, evidence: Evidence, judged: bool) -> Iter
         return
     if CITED in text and not any(name.startswith("run_") for name in named):
         return
-    strange = _strange(sentence, evidence)
+    strange = _strange(sentence, evidence, known)
     if judged or sentence.references:
         strange = [found for found in strange if _predicates(found, sentence)]
     if strange:
@@ -91,23 +104,24 @@ def check_admitted(sentence: Sentence, evidence: Evidence, judged: bool) -> Iter
         )
 
 
-def _strange(sentence: Sentence, evidence: Evidence) -> list[re.Match[str]]:
+def _strange(sentence: Sentence, evidence: Evidence, known: list[tuple[int, int]]) -> list[re.Match[str]]:
     """The words that neither describe nor were held against a verdict."""
-    taken = [(mention.start, mention.end) for mention in (*sentence.sources, *sentence.metrics)]
-    taken += [match.span() for word in COMPARATIVES for match in word.pattern.finditer(sentence.text)]
-    known = _own_words(evidence)
+    taken = [*known, *((mention.start, mention.end) for mention in (*sentence.sources, *sentence.metrics))]
+    taken += [found.span() for found in _TERMS.finditer(sentence.text)]
+    asked = ASKED.search(sentence.text)
+    if asked and _OPEN.search(sentence.text) and not SETTLED.search(sentence.text):
+        taken.append((asked.start(), len(sentence.text)))
+    own = _own_words(evidence)
     return [
         found
         for found in _TEXT.finditer(sentence.text)
-        if not any(start <= found.start() < end for start, end in taken)
-        and not _describes(found[0], known)
-        and not (found[0] == "confirmed" and sentence.text[: found.start()].endswith("not "))
+        if not any(start <= found.start() < end for start, end in taken) and not _describes(found[0], own)
     ]
 
 
-def _describes(word: str, known: frozenset[str]) -> bool:
+def _describes(word: str, own: frozenset[str]) -> bool:
     parts = [part for part in re.split(r"[-'’]", word.lower()) if part]
-    return all(len(part) < 2 or part in DESCRIBING or part in known or _is_number(part) for part in parts)
+    return all(len(part) < 2 or part in DESCRIBING or part in own or _is_number(part) for part in parts)
 
 
 def _is_number(word: str) -> bool:

@@ -9,7 +9,18 @@ from agent.audit.document import CITED, REFERRED
 from agent.audit.evidence import Evidence, Judgement
 from agent.audit.mentions import Mention, Sentence
 from agent.audit.numbers import Fault
-from agent.audit.words import ASKED, COMPARATIVES, EXPECTED, NEGATION, OURS, SETTLED, SUPPOSED, Comparative, Kind
+from agent.audit.words import (
+    ASKED,
+    COMPARATIVES,
+    EXPECTED,
+    NEGATION,
+    OURS,
+    SETTLED,
+    SUPPOSED,
+    Comparative,
+    Kind,
+    speaks_of_no_result,
+)
 
 _CLAUSES = re.compile(
     r"[;:—]|,?\s+(?:but|while|whereas|although|though|yet|however)\b|,\s+(?:and|which|so|where)\b"
@@ -28,25 +39,11 @@ _PERFORMANCE = re.compile(
     r"\b(?:performance|baselines?|quality|prior work|results|interpretability|existing|previous|methods|SAEs)\b",
     re.IGNORECASE,
 )
-# What a weak word speaks of when it stands before one of these is a setting or an amount, no score.
-_OTHER_NOUNS = re.compile(
-    r"\W*(?:\w+\W+){0,1}(?:learning|rate|weight|penalty|dictionar|batch|active latents|steps?|tokens?|seeds?"
-    r"|runs\b|is better"
-    r"|often|likely|changes?|differences?|effects?|gaps?"
-    r"|layers?|level|half|share|part|than the (?:noise|interval|spread)|than (?:\d|one|two|three"
-    r"|once)|number|budget|data|is |of a )",
-    re.IGNORECASE,
-)
 # A sentence that names no run goes on about the last one only where it points back.
 _POINTING = re.compile(
     r"\b(?:it|its|this|they|their|these|both|here|the (?:run|improvement|reduction|gain|decrease|drop))\b"
     r"|^\W*(?:the )?\w+ (?:is|was|are|were|has)\b",
     re.I,
-)
-# `It loses still more`: what grows is the loss.
-_LOSES = re.compile(
-    r"\b(?:los(?:e|es|t|ing)|drop\w*|falls?|fell|fallen|decreas\w+|declin\w+|costs?|suffers?|shrinks?)\s+(?:\w+\s+){0,2}$",
-    re.IGNORECASE,
 )
 NEAR = 60
 
@@ -78,23 +75,39 @@ def check_claims(sentence: Sentence, evidence: Evidence, context: Context) -> It
     hedged = any(word.kind in ("noise", "void") for word, _ in found)
     for word, match in found:
         clause = _clause(text, match)
-        if _is_supposed(match, clause, sentence, evidence) or _is_other(word, match, text):
+        if _is_supposed(match, clause, sentence, evidence) or speaks_of_no_result(word, match, text):
             continue
         if CITED in text[clause.start : clause.end] and names_ours and not _is_ours(clause, sentence):
             continue
         yield from _check(word, match, clause, sentence, evidence, context, hedged)
 
 
-def is_judged(sentence: Sentence, evidence: Evidence, context: Context) -> bool:
-    """Tell whether a sentence has a comparative word that was held against a verdict."""
+def held(sentence: Sentence, evidence: Evidence, context: Context) -> tuple[bool, list[tuple[int, int]]]:
+    """Tell which comparative words of a sentence were held against a verdict.
+
+    Args:
+        sentence: The sentence.
+        evidence: The campaign.
+        context: What was spoken of before.
+
+    Returns:
+        Whether any was, and the places of those, with the ones that claim nothing: supposed, or of no result.
+    """
+    judged, spans = False, []
     for word, match in _comparatives(sentence):
         clause = _clause(sentence.text, match)
-        if _is_supposed(match, clause, sentence, evidence) or _is_other(word, match, sentence.text):
+        if _is_supposed(match, clause, sentence, evidence) or speaks_of_no_result(word, match, sentence.text):
+            spans.append(match.span())
             continue
+        # That something is not so, of no run in particular, claims nothing that a verdict has to bear out.
+        if NEGATION.search(sentence.text[max(clause.start, match.start() - 60) : match.start()]):
+            spans.append(match.span())
         subjects, _ = _sides(clause, sentence, evidence, context)
-        if subjects and (word.strong or _metrics(word, match, clause, sentence)):
-            return True
-    return False
+        named = word.strong and any(clause.start <= m.start < clause.end for m in sentence.sources)
+        if subjects and (named or _metrics(word, match, clause, sentence)):
+            judged = True
+            spans.append(match.span())
+    return judged, spans
 
 
 def _is_supposed(match: re.Match[str], clause: _Clause, sentence: Sentence, evidence: Evidence) -> bool:
@@ -118,16 +131,6 @@ def _comparatives(sentence: Sentence) -> Iterator[tuple[Comparative, re.Match[st
             if not any(match.start() < end and start < match.end() for start, end in taken):
                 taken.append(match.span())
                 yield word, match
-
-
-def _is_other(word: Comparative, match: re.Match[str], text: str) -> bool:
-    if word.strong:
-        return False
-    # "(lower is better)" says how to read a metric.
-    if re.search(r"\b(?:lower|higher|smaller|larger|less|more) is $", text[: match.start()], re.IGNORECASE):
-        return True
-    more_of = match[0].lower() == "more" and _LOSES.search(text, 0, match.start()) is not None
-    return more_of or _OTHER_NOUNS.match(text, match.end()) is not None
 
 
 def _is_ours(clause: _Clause, sentence: Sentence) -> bool:

@@ -173,6 +173,12 @@ def _run_before(sentence: Sentence, place: int, evidence: Evidence) -> str:
 def _metrics_before(sentence: Sentence, place: int, evidence: Evidence) -> list[str]:
     """The metrics that may be meant by the name right before a reference."""
     for mention in sentence.metrics:
-        if mention.end <= place and _JOIN.fullmatch(sentence.text[mention.end : place]):
+        if mention.end > place:
+            continue
+        between = sentence.text[mention.end : place]
+        for source in sentence.sources:
+            if mention.end <= source.start < place:
+                between = between.replace(sentence.text[source.start : source.end], "")
+        if _JOIN.fullmatch(between):
             return [name for name in mention.names if name in evidence.metrics]
     return []

@@ -34,7 +34,7 @@ def faults_of_analysis(text: str, evidence: Evidence, about: int = 0) -> list[st
 
 
 def faults_of_expectation(text: str, evidence: Evidence) -> list[str]:
-    """The faults of a prediction that speaks of results that there are, or as if there were some; what it expects is left alone."""
+    """The faults of a prediction that speaks of results as if it had them; what it expects is left alone."""
     unsupported, claims = _findings(text, evidence, strict=False)
     typed = [item for item in unsupported if _OF_RUNS.search(item.text)]
     claimed = [item for item in claims if _A_RUN.search(item.text)]

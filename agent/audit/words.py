@@ -195,3 +195,28 @@ DROPPED = re.compile(
     r"|after|than)\b",
     re.IGNORECASE,
 )
+# What a weak word speaks of when it stands before one of these is a setting or an amount, no score.
+_OTHER_NOUNS = re.compile(
+    r"\W*(?:\w+\W+){0,1}(?:learning|rate|weight|penalty|dictionar|batch|active latents|steps?|tokens?|seeds?"
+    r"|runs\b|is better"
+    r"|often|likely|changes?|differences?|effects?|gaps?"
+    r"|layers?|level|half|share|part|than the (?:noise|interval|spread)|than (?:\d|one|two|three"
+    r"|once)|number|budget|data|is |of a )",
+    re.IGNORECASE,
+)
+# `It loses still more`: what grows is the loss.
+_LOSES = re.compile(
+    r"\b(?:los(?:e|es|t|ing)|drop\w*|falls?|fell|fallen|decreas\w+|declin\w+|costs?|suffers?|shrinks?)\s+(?:\w+\s+){0,2}$",
+    re.IGNORECASE,
+)
+
+
+def speaks_of_no_result(word: Comparative, match: re.Match[str], text: str) -> bool:
+    """Tell whether a comparative word is said of a setting, an amount, or of how a metric is read."""
+    if word.strong:
+        return False
+    # "(lower is better)" says how to read a metric.
+    if re.search(r"\b(?:lower|higher|smaller|larger|less|more) is $", text[: match.start()], re.IGNORECASE):
+        return True
+    more_of = match[0].lower() == "more" and _LOSES.search(text, 0, match.start()) is not None
+    return more_of or _OTHER_NOUNS.match(text, match.end()) is not None
