@@ -39,6 +39,7 @@ from lab.evals import TABLE, choose, load
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 if TYPE_CHECKING:
+    from lab.artifact import Artifact
     from lab.evals.base import Context, Evaluation, Scores, Setup
     from lab.judge import Judge
 
@@ -144,7 +145,7 @@ def _score(folders: Sequence[Path], ctx: "Context", plans: "list[_Plan]") -> lis
     found = []
     for folder in folders:
         sae = artifact.load(folder / SAE_FOLDER, ctx.device)
-        results = _Results(folder / RESULTS, sae.fingerprint, ctx.profile.name)
+        results = _Results(folder / RESULTS, sae, ctx.profile.name)
         for name, module, settings, key in plans:
             whole_key = {"sae": sae.fingerprint, **key}
             if results.has(name, whole_key):
@@ -199,9 +200,9 @@ def _entry(
 class _Results:
     """One results.json, read anew before each write, so that two processes do not drop each other's entries."""
 
-    def __init__(self, path: Path, sae: str, profile: str) -> None:
+    def __init__(self, path: Path, sae: "Artifact", profile: str) -> None:
         self.path = path
-        self._head = {"schema": SCHEMA, "sae": sae, "profile": profile}
+        self._head = {"schema": SCHEMA, "sae": sae.fingerprint, "cost": sae.cost.to_json(), "profile": profile}
         self.value: dict[str, Any] = {**self._head, "entries": self._entries()}
 
     def _entries(self) -> dict[str, Any]:

@@ -221,7 +221,9 @@ class Scored(RunEvent):
 
     Args:
         against: The baseline it was compared with.
-        match: The k at which a TopK baseline would match its L0, where that is needed.
+        match: The k of the first baseline that has to be trained before there can be a verdict; None for none.
+        missing: The settings of all of them.
+        rules: The version of the rules by which it was compared; 1 up to version 0.1.0.
     """
 
     kind: ClassVar[Literal["scored"]] = "scored"
@@ -231,10 +233,12 @@ class Scored(RunEvent):
     against: str = ""
     verdicts: dict[str, str]
     match: int | None = None
+    missing: list[dict[str, int | float]] = Field(default_factory=list)
+    rules: int = 1
 
 
 class Matched(RunEvent):
-    """There is a baseline at the L0 of a run, which is compared anew."""
+    """There are the baselines that a run waited for, and it is compared anew."""
 
     kind: ClassVar[Literal["matched"]] = "matched"
     k: int

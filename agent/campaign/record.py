@@ -16,7 +16,17 @@ from agent.campaign.settings import Settings
 from agent.campaign.state import Attempt, Run, State
 from agent.gates.canonical import code_key
 from agent.idea import Idea, parse_idea
-from agent.results.compare import JUDGED, Comparison, Tally, best_comparison, compare, count_outside
+from agent.results.compare import (
+    JUDGED,
+    RULES,
+    Comparison,
+    Tally,
+    best_comparison,
+    compare,
+    comparison_of_before,
+    count_outside,
+)
+from agent.results.matching import AT_RUN
 from agent.results.read import Group, RunResult, Value, load_groups, load_result
 
 if TYPE_CHECKING:
@@ -185,6 +195,9 @@ class Record:
             groups = {**self.fresh_groups(), **groups}
         if name in groups:
             return groups[name]
+        verdicts = (self.verdict(run) for run in self.state.scored) if name.startswith(AT_RUN) else ()
+        if at := next((found.baseline for found in verdicts if found.baseline.name == name), None):
+            return at
         if number := next((run.number for run in self.state.scored if run.name == name), None):
             return Group(name, (self.result(number),))
         seeds = (seed for group in groups.values() for seed in group.runs if seed.name == name)
@@ -225,9 +238,12 @@ class Record:
     def compared(self, result: RunResult, run: Run) -> Comparison:
         """A result of a run beside the baseline that it is judged against; `verdict` once it is in the ledger."""
         assert run.last is not None
-        scored = run.last.score is not None
-        groups = self.groups(run.last.baseline_set if scored else None)
-        return best_comparison(result, groups.values(), run.last.changed if scored else self.state.changed)
+        score = run.last.score
+        groups = self.groups(run.last.baseline_set if score else None).values()
+        changed = run.last.changed if score else self.state.changed
+        if score and score.rules < RULES:
+            return comparison_of_before(result, groups, changed)
+        return best_comparison(result, groups, changed, self.goal, self.settings.matched)
 
     def between(self, source: str, base: str, baseline_set: int | None = None) -> Comparison:
         """Any two things that have results, the first beside the second.

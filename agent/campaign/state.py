@@ -143,7 +143,7 @@ class State:
 
     @property
     def unmatched(self) -> Run | None:
-        """The newest run, where it waits for a baseline at its L0."""
+        """The newest run, where it waits for baselines without which there is no verdict."""
         last = self.runs[-1].last if self.runs else None
         waits = last and last.score and last.score.match and not last.matched
         return self.runs[-1] if waits and self.settings.matched else None

@@ -120,7 +120,7 @@ def detail(record: Record, run: Run) -> str:
         if row.verdict == "within noise":
             noise.append(f"{row.metric} {row.value}")
         else:
-            beside = f"{base} {row.baseline}" + (f", noise ±{shown(row.margin)}" if row.margin is not None else "")
+            beside = f"{row.against or base} {row.baseline}" + (f", noise ±{shown(row.margin)}" if row.margin is not None else "")
             lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
     if noise:
         lines.append(f"Within noise of {base}: {', '.join(noise)}")
@@ -201,7 +201,8 @@ def change_cells(row: Row | None) -> list[str]:
     if row is None or row.delta is None:
         return ["", row.verdict if row else ""]
     floor = "" if row.margin is None else f" (noise ±{shown(row.margin)})"
-    return [f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}{floor}", row.verdict]
+    beside = f" (beside {row.against})" if row.against else ""
+    return [f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}{floor}", row.verdict + beside]
 
 
 def _beside_earlier(record: Record, run: Run) -> list[str]:

@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from agent.results.confounds import L0, L0_TOLERANCE, Confound, find_confounds, near
+from agent.results.confounds import BROAD_L0_TOLERANCE, L0, L0_TOLERANCE, Confound, find_confounds
+from agent.results.matching import REFERENCE, Reference, Settings, find_reference
 from agent.results.noise import difference
 from agent.results.read import Group, RunResult, Value
 
 Verdict = Literal["improved", "worse", "within noise", "changed", "not comparable", "not scored", "no baseline"]
 JUDGED = ("improved", "worse", "changed", "within noise")
-# An architecture of which there is no baseline is judged against this one, the strongest.
-REFERENCE = "topk"
 # Relative; float32 sums in another order may differ by as much, also where seeds differ by nothing, as L0 does in TopK.
 ROUNDING = 1e-5
+RULES = 2  # raised when the same results may get another verdict
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Row:
         margin: Half the width of the interval that seeds alone explain.
         pairs: How many pairs of equal seeds were compared; 0 where spreads were pooled.
         verdict: What the difference means.
+        against: The baseline it is beside, where that is a stronger one than its comparison's; else empty.
     """
 
     metric: str
@@ -38,6 +39,7 @@ class Row:
     margin: float | None
     pairs: int
     verdict: Verdict
+    against: str = ""
 
     @property
     def gain(self) -> float | None:
@@ -49,31 +51,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run against one group of others: a baseline, or an earlier run."""
+    """A run against one group of others: a baseline, or an earlier run.
+
+    `missing` has the settings of the baselines that would have to be trained before there can be a verdict.
+    """
 
     run: Group
     baseline: Group
     confounds: tuple[Confound, ...]
     rows: tuple[Row, ...]
+    missing: tuple[Settings, ...] = ()
 
     @property
     def comparable(self) -> bool:
         """Tell whether verdicts are given at all."""
         return not any(confound.blocks for confound in self.confounds)
-
-    @property
-    def only_l0(self) -> bool:
-        """Tell if nothing but the L0 stands in the way of a verdict, so that a baseline at the run's L0 would do."""
-        return [confound.what for confound in self.confounds if confound.blocks] == ["L0"]
-
-    @property
-    def wanted_k(self) -> int | None:
-        """At which k a TopK baseline would make the run comparable; None where it is so, or would not become so."""
-        own = self.run.lookup(L0)
-        if own is None or not self.only_l0 or not own.value >= 0.5:
-            return None
-        k = round(own.value)
-        return k if near(own.value, k, L0_TOLERANCE) else None
 
     @property
     def headline_verdicts(self) -> dict[str, str]:
@@ -115,7 +107,11 @@ def count_outside(comparisons: Iterable[Comparison]) -> Tally:
 
 
 def compare(
-    run: RunResult | Group, baseline: Group, noise: Group | None = None, changed: Sequence[str] = ()
+    run: RunResult | Group,
+    baseline: Group,
+    noise: Group | None = None,
+    changed: Sequence[str] = (),
+    tolerance: float = L0_TOLERANCE,
 ) -> Comparison:
     """Set a run beside a group of others.
 
@@ -124,37 +120,100 @@ def compare(
         baseline: Runs of one code that differ in their seed.
         noise: Runs that tell how much seeds do, where both of the above are single runs.
         changed: What changed since the baseline was made and stands in no training record.
+        tolerance: By how much the L0 may differ, relative.
 
     Returns:
         The confounds and one row for each metric of the run.
     """
     ours = run if isinstance(run, Group) else Group(run.name, (run,))
-    confounds = find_confounds(ours, baseline, changed)
-    comparable = not any(confound.blocks for confound in confounds)
-    rows = tuple(_row(name, ours, baseline, noise, comparable) for name in ours.metrics)
-    return Comparison(ours, baseline, confounds, rows)
+    confounds = find_confounds(ours, baseline, changed, tolerance)
+    return _compared(ours, baseline, confounds, noise)
 
 
-def best_comparison(run: RunResult, groups: Iterable[Group], changed: Sequence[str] = ()) -> Comparison:
-    """The run beside the baseline that it is judged against.
+def best_comparison(
+    run: RunResult, groups: Iterable[Group], changed: Sequence[str] = (), goal: str = "", matched: bool = True
+) -> Comparison:
+    """The run beside the strongest baseline that it can be compared with.
 
-    That is its own architecture's where there is one at its L0, else TopK's at its L0. Where none matches, it is the
-    first of these, and the comparison says why there is no verdict.
+    These are TopK at its L0, as large and as tuned as it is (`agent.results.matching`), and the baselines of its own
+    architecture. A metric improved where it does beside each of them.
 
     Args:
         run: The run.
         groups: All baselines there are, the profile's own first; at least one.
         changed: What changed since they were made.
+        goal: The metric by which the strongest is chosen.
+        matched: Whether there is no verdict until the TopKs that are missing are trained.
 
     Returns:
-        The comparison.
+        The comparison. Where none is comparable it is with the first of TopK or its own architecture, and says why.
+    """
+    known, ours = list(groups), Group(run.name, (run,))
+    reference = find_reference(ours, known) or Reference((), ())
+    own = [group for group in known if group.architecture == run.architecture]
+    topk = [group for group in known if group.architecture == REFERENCE]
+    candidates = [compare(ours, group, changed=changed) for group in (*reference.groups, *own, *topk)]
+    fair = [found for found in candidates if found.comparable]
+    if matched and reference.missing:
+        # Nothing else may stand in the way: a baseline is trained only where there is a verdict afterwards.
+        first = min(candidates, key=lambda found: (_in_the_way(found), _l0_distance(found)))
+        missing = () if _in_the_way(first) else reference.missing
+        untrained = Confound("TopK as large, as sparse and as tuned", "this run", "not trained", True)
+        return replace(_compared(ours, first.baseline, (*first.confounds, untrained)), missing=missing)
+    if not fair:
+        return candidates[0] if candidates else compare(ours, known[0], changed=changed)
+    strongest = max(fair, key=lambda found: _strength(found, goal))
+    return replace(strongest, rows=tuple(_beside_all(row, strongest, fair) for row in strongest.rows))
+
+
+def comparison_of_before(run: RunResult, groups: Iterable[Group], changed: Sequence[str] = ()) -> Comparison:
+    """The run beside its baseline as versions up to 0.1.0 chose it, for runs that they scored.
+
+    That is its own architecture's where there is one at its L0 (within 5%), else TopK's at its L0. Where none matches,
+    it is the first of these, and the comparison says why there is no verdict.
+
+    Args:
+        run: The run.
+        groups: All baselines there are, the profile's own first; at least one.
+        changed: What changed since they were made.
     """
     known = list(groups)
     ours = [group for group in known if group.architecture == run.architecture]
     reference = [group for group in known if group.architecture == REFERENCE and run.architecture != REFERENCE]
-    first, *rest = [compare(run, group, changed=changed) for group in [*ours, *reference] or known[:1]]
+    wanted = [*ours, *reference] or known[:1]
+    first, *rest = [compare(run, group, changed=changed, tolerance=BROAD_L0_TOLERANCE) for group in wanted]
     rest.sort(key=lambda found: (found.baseline.architecture != first.baseline.architecture, _l0_distance(found)))
     return next((found for found in (first, *rest) if found.comparable), first)
+
+
+def _compared(run: Group, baseline: Group, confounds: tuple[Confound, ...], noise: Group | None = None) -> Comparison:
+    comparable = not any(confound.blocks for confound in confounds)
+    rows = tuple(_row(name, run, baseline, noise, comparable) for name in run.metrics)
+    return Comparison(run, baseline, confounds, rows)
+
+
+def _in_the_way(comparison: Comparison) -> bool:
+    """Tell whether there is a confound that no TopK with other settings would take away."""
+    solved = {"L0", "dictionary size", "parameters", "encode FLOP a token"}
+    return any(confound.blocks and confound.what not in solved for confound in comparison.confounds)
+
+
+def _strength(comparison: Comparison, goal: str) -> tuple[float, bool]:
+    """How good a baseline is in the goal; of equals the run's own architecture."""
+    value = comparison.baseline.lookup(goal) if goal else None
+    sign = 0 if value is None else -1 if value.better == "lower" else 1
+    return sign * value.value if value else 0.0, comparison.baseline.architecture == comparison.run.architecture
+
+
+def _beside_all(row: Row, strongest: Comparison, fair: Sequence[Comparison]) -> Row:
+    """A row as it is, or, where it improved and does not beside another baseline, that beside the other."""
+    if row.verdict != "improved":
+        return row
+    for other in fair:
+        found = other.row(row.metric)
+        if other is not strongest and found and found.verdict in JUDGED and found.verdict != "improved":
+            return replace(found, against=other.baseline.name)
+    return row
 
 
 def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable: bool) -> Row:

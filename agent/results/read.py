@@ -3,12 +3,14 @@
 import json
 import math
 import statistics
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from agent.base.errors import AgentError
 
+_LAST = 3  # entries of a curve
 Better = Literal["higher", "lower"] | None
 
 
@@ -46,6 +48,8 @@ class RunResult:
         training: The training record as the lab wrote it; its `curves` are left out.
         weights: The hash of the scored artifact.
         evaluator: The parts of the evaluator's keys that must be equal for two results to be compared.
+        cost: Its size and what a token costs, as the lab read it off the artifact (`lab.cost.Cost`); empty for one
+            that was scored before the lab did.
     """
 
     name: str
@@ -53,6 +57,7 @@ class RunResult:
     training: dict[str, Any]
     weights: str
     evaluator: dict[str, Any]
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -66,12 +71,12 @@ class RunResult:
         return seed if isinstance(seed, int) else None
 
     def lookup(self, name: str) -> Value | None:
-        """A metric, or `settings.NAME`, `training.NAME`; None when there is no such number."""
+        """A metric, or `settings.NAME`, `training.NAME`, `sae.NAME`; None when there is no such number."""
         if name in self.metrics:
             return self.metrics[name]
         part, _, key = name.partition(".")
-        table = self.training.get("settings", {}) if part == "settings" else self.training if part == "training" else {}
-        number = table.get(key)
+        tables = {"settings": self.training.get("settings", {}), "training": self.training, "sae": self.cost}
+        number = tables.get(part, {}).get(key)
         if isinstance(number, bool) or not isinstance(number, int | float):
             return None
         return Value(float(number), given=part == "settings")
@@ -144,10 +149,17 @@ def load_result(run_dir: Path, name: str | None = None) -> RunResult:
                     names=tuple(map(str, score.get("names", ()))),  # results did not always have the last two
                     of_sae=bool(score.get("of_sae", True)),
                 )
-        training = {key: value for key, value in training.items() if key != "curves"}
-        return RunResult(name or run_dir.name, metrics, training, str(results["sae"]), evaluator)
+        training = {**training, "l0_at_end": _l0_at_end(training.pop("curves", {}))}
+        cost = dict(results.get("cost", {}))
+        return RunResult(name or run_dir.name, metrics, training, str(results["sae"]), evaluator, cost)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AgentError(f"{run_dir / 'results.json'} is damaged ({error!r}); score the run again") from error
+
+
+def _l0_at_end(curves: dict[str, Any]) -> float | None:
+    """The L0 that a run logged itself in its last steps; None where it logged none."""
+    logged = [value for value in curves.get("l0", []) if isinstance(value, int | float)][-_LAST:]
+    return statistics.fmean(logged) if logged else None
 
 
 def load_groups(folder: Path) -> dict[str, Group]:

@@ -1,44 +1,54 @@
-"""The step that trains a baseline at the L0 of a run, so that the run can be judged."""
+"""The step that trains the baselines without which a run has no verdict: TopK at its L0, as large and as tuned."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Matched
 from agent.campaign.state import Run
+from agent.results.matching import group_name
 from agent.steps.baseline_cache import Recipe, copy_seeds
 from agent.steps.baselines import obtain, profile_recipe
 
 
 def match(campaign: Campaign, this: Run) -> None:
-    """Train TopK at the L0 of a run that reached another one than the baselines, so that it can be judged at all.
+    """Train the TopKs that a run has to be compared with and that there are not yet.
 
     Args:
         campaign: The campaign.
         this: The run, scored and waiting.
 
     Raises:
-        AgentError: The baseline failed.
+        AgentError: A baseline failed.
     """
     assert this.last is not None
     assert this.last.score is not None
-    assert this.last.score.match is not None
-    k = this.last.score.match
-    base = profile_recipe(campaign, "topk")
-    recipe = Recipe({**base.settings, "k": k}, base.seeds)
     baselines = campaign.state.baselines
     assert baselines is not None
-    campaign.screen.say(f"  run {this.number} reached another L0; it is compared with TopK at k={k}")
-    cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline topk at L0 {k}")
+    base = profile_recipe(campaign, "topk")
     folder = campaign.workspace.run_dir(0) / "matched"
     folder.mkdir(exist_ok=True)
-    names = copy_seeds(cached, recipe, folder, f"topk_l0_{k}")
+    keys, names = [], []
+    for settings in this.last.score.missing or [{"k": this.last.score.match}]:
+        name = group_name(settings)
+        campaign.screen.say(f"  run {this.number} is compared with TopK at {_said(settings)}")
+        recipe = Recipe({**base.settings, **settings}, base.seeds)
+        cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline {name}")
+        keys.append(cached.name)
+        names += copy_seeds(cached, recipe, folder, name)
     campaign.forget_baselines()
     comparison = campaign.verdict(this)
     campaign.record(
         Matched(
             run=this.number,
-            k=k,
-            key=cached.name,
+            k=this.last.score.match or 0,
+            key=keys[0],
             runs=names,
             against=comparison.baseline.name,
             verdicts=comparison.headline_verdicts,
         )
     )
+
+
+def _said(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value:g}" for name, value in settings.items())

@@ -11,6 +11,7 @@ from agent.campaign.state import Run
 from agent.compute.commands import lab_command, progress_in
 from agent.compute.local import ProcessResult
 from agent.report.tables import summary
+from agent.results.compare import RULES
 from agent.results.read import load_result
 from agent.steps.failures import fail, failed_dir, on_disk
 from agent.steps.jobs import environment, run_contained
@@ -56,7 +57,9 @@ def score(campaign: Campaign, this: Run) -> None:
             sae=scored.weights,
             against=comparison.baseline.name,
             verdicts=comparison.headline_verdicts,
-            match=comparison.wanted_k,
+            match=next((settings["k"] for settings in comparison.missing), None),
+            missing=list(comparison.missing),
+            rules=RULES,
         )
     )
     campaign.screen.say(f"  {summary(campaign, campaign.state.runs[this.number - 1])}")

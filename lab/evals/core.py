@@ -19,6 +19,8 @@ What differs, by choice:
 - Padding is never a target of the cross-entropy.
 - Losses are computed in float32 whatever the model's dtype, and the SAE runs in float32.
 - The cosine of a zero reconstruction counts as 0; a ratio without a denominator is left out and named.
+- ``negative_share`` (of the active latents, those below 0) and ``always_on`` (latents that are not 0 on over 90% of the
+  tokens) are added: an L0 says less of a code in which a latent stands for two directions, or for none in particular.
 - ``delta_ce`` (nats a token, sae - clean) is added: with an ablated loss of 11 to 16 nats the score saturates near 1.
 """
 
@@ -92,6 +94,8 @@ METRICS: dict[str, Metric] = {
     "l2_ratio": Metric(None, "", _PAPER, headline=True, names=("norm ratio", "ratio of norms")),
     "relative_reconstruction_bias": Metric(None, "", _GATED),
     "l0": Metric(None, "latents", _PAPER, headline=True, names=("L 0", "number of active latents")),
+    "negative_share": Metric(None, "", names=("share of negative latents", "latents of either sign")),
+    "always_on": Metric(None, "latents", names=("latents that are always on",)),
     "l1": Metric(None, "", _PAPER),
     "frac_alive": Metric("higher", "", _PAPER, headline=True, names=_shares(*_ALIVE)),
     "freq_over_1_percent": Metric(None, "", _PAPER),

@@ -10,6 +10,8 @@ from torch import Tensor
 DENSITY_EDGES = [x / 4 for x in range(-20, 1)]
 """log10 of the share of tokens a latent fires on, in quarters of a decade."""
 
+_ALWAYS = 0.9  # of the tokens
+
 
 def ratio(above: float, below: float) -> float:
     """A quotient; NaN where it has no denominator."""
@@ -31,6 +33,7 @@ class Sums:
         self.batch: dict[str, list[float]] = {}
         self.x_sum = torch.zeros(())
         self.fired = torch.zeros(d_sae, dtype=torch.float64)
+        self.active = torch.zeros(d_sae, dtype=torch.float64)
 
     def add(self, x: Tensor, acts: Tensor, x_hat: Tensor) -> None:
         """Take one batch in."""
@@ -46,7 +49,9 @@ class Sums:
         self._add("norm_out", norm_out)
         self._add("ratio", norm_out / torch.where(norm_in < 1e-4, 1.0, norm_in))
         self._add("cossim", dot / (norm_in * norm_out).clamp(min=1e-30))
-        self._add("l0", (acts != 0).sum(1).double())
+        active = acts != 0
+        self._add("l0", active.sum(1).double())
+        self._add("negative", (acts < 0).sum(1).double())
         self._add("l1", acts.sum(1, dtype=torch.float64))
         self._add("legacy", 1 - error / (x - x.mean(0)).square().sum(1).double())
         self._add("mse", error / n)
@@ -58,6 +63,7 @@ class Sums:
         }.items():
             self.batch.setdefault(name, []).append(value.item())
         self.fired += (acts > 0).sum(0).double().cpu()
+        self.active += active.sum(0).double().cpu()
         self.x_sum = self.x_sum + x.sum(0, dtype=torch.float64).cpu()
         self.tokens += n
 
@@ -81,6 +87,8 @@ class Sums:
             "l2_ratio": mean["ratio"],
             "relative_reconstruction_bias": batch["bias"],
             "l0": mean["l0"],
+            "negative_share": ratio(mean["negative"], mean["l0"]),
+            "always_on": (self.active > _ALWAYS * self.tokens).sum().item(),
             "l1": mean["l1"],
             "frac_alive": (density > 0).double().mean().item(),
         }

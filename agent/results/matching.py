@@ -1,0 +1,143 @@
+"""The baseline a run has to beat: TopK at the run's own L0, as large and as well tuned as the run.
+
+An architecture's name says nothing of how strong it is, so TopK at the run's L0 is always part of the comparison. An L0
+between two whole numbers lies on the line between TopK at both. Where a run has more latents, parameters or operations
+a token, or another learning rate, schedule or clipping than the profile's TopK, a TopK that has as much is trained.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.results.confounds import L0, L0_TOLERANCE, MORE_FLOP, MORE_PARAMETERS, near
+from agent.results.read import Group, RunResult
+
+REFERENCE = "topk"
+# Settings of the training that help any architecture: what a run changes of them, its baseline is given too.
+TUNED = ("lr", "warmup_fraction", "decay_fraction", "clip_norm")
+_TELLING = ("k", "d_sae", *TUNED)
+AT_RUN = f"{REFERENCE}_at_"  # what TopK at the L0 of a run is called, before the run's name
+# A baseline larger than this many times the profile's would cost more than the run that asks for it is worth.
+LARGEST = 4.0
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """TopK as a run is compared with it.
+
+    Args:
+        groups: TopK at the run's L0: plain, and tuned as the run is; those of them that there are.
+        missing: Settings of the TopKs that have to be trained first, beside those of the profile's own.
+    """
+
+    groups: tuple[Group, ...]
+    missing: tuple[Settings, ...]
+
+
+def find_reference(run: Group, known: Iterable[Group]) -> Reference | None:
+    """The TopK that a run is compared with, of the baselines there are.
+
+    Args:
+        run: The run.
+        known: All baselines, the profile's own first.
+
+    Returns:
+        What there is of it, and what is missing; None where no TopK can be set beside the run: the profile has none,
+        the run's L0 is not known, or the run is too large.
+    """
+    topks = [group for group in known if group.architecture == REFERENCE]
+    own = run.lookup(L0)
+    if not topks or own is None or not math.isfinite(own.value) or own.value < 0.5:
+        return None
+    base, size = topks[0], _size(run, topks[0])
+    if size is None:
+        return None
+    found: list[Group] = []
+    missing: list[Settings] = []
+    for tuned in _tunings(run, base):
+        ends = [_find({**size, **tuned, "k": k}, topks, base) for k in _around(own.value)]
+        missing += [{**size, **tuned, "k": k} for k, end in zip(_around(own.value), ends) if end is None]
+        there = [end for end in ends if end is not None]
+        if len(there) == len(ends):
+            found.append(between(*there, run.name, own.value) if len(there) == 2 else there[0])
+    return Reference(tuple(found), tuple(missing))
+
+
+def between(low: Group, high: Group, run: str, l0: float) -> Group:
+    """TopK at an L0 between two others: each seed's scores on the line between its two.
+
+    Args:
+        low: TopK at a smaller L0.
+        high: At a larger one, with the same seeds.
+        run: What it is compared with.
+        l0: The L0 of that.
+    """
+    ends = [group.lookup(L0) for group in (low, high)]
+    known = [end.value for end in ends if end is not None]
+    share = (l0 - known[0]) / (known[1] - known[0]) if len(known) == 2 and known[0] != known[1] else 0.5
+    share = min(max(share, 0.0), 1.0)
+    others = {one.seed: one for one in high.runs}
+    runs = tuple(_mixed(one, others[one.seed], share) for one in low.runs if one.seed in others)
+    return Group(f"{AT_RUN}{run}", runs or low.runs)
+
+
+def _mixed(low: RunResult, high: RunResult, share: float) -> RunResult:
+    metrics = {
+        name: replace(value, value=(1 - share) * value.value + share * high.metrics[name].value)
+        for name, value in low.metrics.items()
+        if name in high.metrics
+    }
+    return replace(low, metrics=metrics)
+
+
+def _around(l0: float) -> tuple[int, ...]:
+    """The whole numbers of active latents at an L0, or on both sides of it."""
+    nearest = max(1, round(l0))
+    return (nearest,) if l0 < 1 or near(l0, nearest, L0_TOLERANCE) else (math.floor(l0), math.ceil(l0))
+
+
+def _size(run: Group, base: Group) -> Settings | None:
+    """The dictionary size of a TopK with as many latents, parameters and operations a token as a run.
+
+    Returns:
+        Nothing where the profile's own will do; None where it would be too large.
+    """
+    latents, usual = run.lookup("sae.d_sae"), base.lookup("sae.d_sae")
+    if latents is None or usual is None:
+        return {}
+    wanted = latents.value
+    for what, allowed in (("parameters", MORE_PARAMETERS), ("encode_flop", MORE_FLOP)):
+        ours, theirs = run.lookup(f"sae.{what}"), base.lookup(f"sae.{what}")
+        if ours and theirs and ours.value > allowed * theirs.value * wanted / usual.value:
+            wanted = max(wanted, math.ceil(usual.value * ours.value / theirs.value))
+    if wanted > LARGEST * usual.value:
+        return None
+    return {} if wanted == usual.value else {"d_sae": int(wanted)}
+
+
+def _tunings(run: Group, base: Group) -> tuple[Settings, ...]:
+    ours, theirs = settings_of(run), settings_of(base)
+    changed = {name: ours[name] for name in TUNED if name in ours and ours[name] != theirs.get(name)}
+    return ({}, changed) if changed else ({},)
+
+
+def _find(wanted: Mapping[str, Any], topks: Iterable[Group], base: Group) -> Group | None:
+    asked = {name: {**settings_of(base), **wanted}.get(name) for name in _TELLING}
+    return next(
+        (group for group in topks if all(settings_of(group).get(name) == value for name, value in asked.items())), None
+    )
+
+
+def settings_of(group: Group) -> Mapping[str, Any]:
+    """The settings that a group's runs were trained with."""
+    settings: Mapping[str, Any] = group.runs[0].training.get("settings", {})
+    return settings
+
+
+def group_name(settings: Mapping[str, Any]) -> str:
+    """The name of a trained TopK, such as `topk_l0_47` or `topk_l0_32_d_sae_3072`."""
+    more = "".join(f"_{name}_{settings[name]:g}" for name in ("d_sae", *TUNED) if name in settings)
+    return f"{REFERENCE}_l0_{settings['k']}{more}"
