@@ -29,6 +29,9 @@ class _StandIn(ModuleType):
         return fn if fn is not None else lambda function: function
 
     def __getattr__(self, name: str) -> Any:
+        # Who looks through all modules there are, as `inspect` does, asks for nothing of this one.
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
         if sys.modules.get(_NAME) is self:
             del sys.modules[_NAME]
             del torch._dynamo

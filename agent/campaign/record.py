@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,8 @@ from agent.results.compare import (
     comparison_of_before,
     count_outside,
 )
-from agent.results.matching import AT_RUN
+from agent.results.confounds import L0
+from agent.results.matching import AT_RUN, between
 from agent.results.read import Group, RunResult, Value, load_groups, load_result
 
 if TYPE_CHECKING:
@@ -140,7 +141,17 @@ class Record:
         plan = self.state.confirmation
         if plan is None or plan.run is None:
             return {}
-        return {**self._load(self.confirm_dir(plan.run)), **self._load(self.baseline_dir() / "fresh")}
+        found = {**self._load(self.confirm_dir(plan.run)), **self._load(self.baseline_dir() / "fresh")}
+        ends = [found.get(f"{end}_fresh") for end in self.against(plan).ends]
+        run, low, high = found.get(f"run_{plan.run}_confirm"), *(ends or (None, None))
+        if run and low and high:
+            l0 = run.lookup(L0)
+            found[plan.baseline] = replace(between(low, high, run.name, l0.value if l0 else 0.0), name=plan.baseline)
+        return found
+
+    def against(self, plan: Confirmation) -> Group:
+        """The baseline that the run of a confirmation was chosen against."""
+        return self.verdict(self.state.runs[(plan.run or 0) - 1]).baseline
 
     def baseline_dir(self, baseline_set: int | None = None) -> Path:
         """Where a set of baselines lies; those that were made again have moved."""

@@ -81,7 +81,7 @@ def between(low: Group, high: Group, run: str, l0: float) -> Group:
     share = min(max(share, 0.0), 1.0)
     others = {one.seed: one for one in high.runs}
     runs = tuple(_mixed(one, others[one.seed], share) for one in low.runs if one.seed in others)
-    return Group(f"{AT_RUN}{run}", runs or low.runs)
+    return Group(f"{AT_RUN}{run}", runs or low.runs, (low.name, high.name))
 
 
 def _mixed(low: RunResult, high: RunResult, share: float) -> RunResult:

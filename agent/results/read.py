@@ -84,10 +84,17 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of the same code that differ in their seed."""
+    """Runs of the same code that differ in their seed.
+
+    Args:
+        name: Without the seed.
+        runs: One for each seed, at least one.
+        ends: The two groups between which its scores lie, where none of it was trained.
+    """
 
     name: str
     runs: tuple[RunResult, ...]
+    ends: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str:

@@ -89,14 +89,15 @@ def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:
     baselines = campaign.state.baselines
     assert baselines is not None
     assert plan.run is not None
-    recipe = Recipe(campaign.groups(campaign.attempt(plan.run).baseline_set)[plan.against].overrides, tuple(plan.seeds))
-    cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline {plan.against} on fresh seeds")
     folder = campaign.workspace.run_dir(0) / "fresh"
     folder.mkdir(exist_ok=True)
-    name = f"{plan.against}_fresh"
-    copy_seeds(cached, recipe, folder, name)
+    known = campaign.groups(campaign.attempt(plan.run).baseline_set)
+    for trained in campaign.against(plan).ends or (plan.against,):
+        recipe = Recipe(known[trained].overrides, tuple(plan.seeds))
+        cached, _ = obtain(campaign, baselines.conditions, recipe, f"baseline {trained} on fresh seeds")
+        copy_seeds(cached, recipe, folder, f"{trained}_fresh")
     campaign.forget_baselines()
-    campaign.record(ConfirmBaseline(baseline=name, key=cached.name))
+    campaign.record(ConfirmBaseline(baseline=f"{plan.against}_fresh", key=cached.name))
 
 
 def _score(campaign: Campaign, plan: Confirmation) -> None:

@@ -24,6 +24,8 @@ assert float(weight[0].detach()) < 0, weight
     "then",
     [
         "assert 'torch._dynamo.convert_frame' not in sys.modules",
+        "import inspect; inspect.getmodule(sys._getframe()); assert 'torch._dynamo.convert_frame' not in sys.modules",
+        "from torch.distributed.tensor import DTensor; assert torch._dynamo.graph_break() is None",
         "import torch._dynamo.config; assert torch._dynamo.config.cache_size_limit",
         "from torch._dynamo import config, eval_frame; assert config.cache_size_limit",
         "assert torch.compile(lambda x: x + 1, backend='eager')(weight).shape == (3,)",

@@ -31,16 +31,19 @@ def block(old, new):
 
 
 K = "    k: int | None = {}  # TopK: active latents of each token"
-LR = "    lr: float | None = {}"
+BETAS = "betas={}, fused=True"
 SAID = "<prediction>\ncore.explained_variance up\n</prediction>\n\n"
 REPLIES = [
     "<change>More active latents</change>\n" + SAID + block(K.format("None"), K.format(24)),
     "<analysis>\nBeside TopK at its L0, {topk_l0_24:core.explained_variance}.\n</analysis>\n"
-    "<change>A higher learning rate, k as before</change>\n"
+    "<change>Shorter memory of the optimiser, k as before</change>\n"
     + SAID
     + block(K.format(24), K.format("None"))
     + "\n"
-    + block(LR.format("None"), LR.format(0.012)),
+    + block(
+        f"    optimizer = torch.optim.Adam(sae.parameters(), lr=cfg.lr, {BETAS.format('(0.9, 0.999)')})",
+        f"    optimizer = torch.optim.Adam(sae.parameters(), lr=cfg.lr, {BETAS.format('(0.5, 0.99)')})",
+    ),
     "<analysis>\nDone.\n</analysis>\n\nALL_COMPLETED\n",
     "<analysis>\nChosen at {run_2:core.explained_variance}, confirmed at {run_2_confirm:core.explained_variance} "
     "beside {topk_fresh:core.explained_variance}.\n</analysis>\n",
@@ -103,7 +106,7 @@ def test_the_best_run_is_confirmed_on_seeds_that_did_not_choose_it(done):
     assert (plan.run, plan.against, plan.seeds) == (2, "topk", [3, 4, 5])
     found = campaign.confirmed()
     assert [run.seed for run in found.run.runs] == [run.seed for run in found.baseline.runs] == [3, 4, 5]
-    assert {run.training["settings"]["lr"] for run in found.run.runs} == {0.012}
+    assert {run.architecture for run in (*found.run.runs, *found.baseline.runs)} == {"topk"}
     row = found.row(METRIC)
     assert (row.pairs, row.verdict) == (3, "improved")
     weights = {run.weights for group in (*campaign.groups().values(), found.run, found.baseline) for run in group.runs}
