@@ -120,7 +120,8 @@ def detail(record: Record, run: Run) -> str:
         if row.verdict == "within noise":
             noise.append(f"{row.metric} {row.value}")
         else:
-            beside = f"{row.against or base} {row.baseline}" + (f", noise ±{shown(row.margin)}" if row.margin is not None else "")
+            noise_floor = f", noise ±{shown(row.margin)}" if row.margin is not None else ""
+            beside = f"{row.against or base} {row.baseline}{noise_floor}"
             lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
     if noise:
         lines.append(f"Within noise of {base}: {', '.join(noise)}")

@@ -199,7 +199,7 @@ def _in_the_way(comparison: Comparison) -> bool:
 
 
 def _strength(comparison: Comparison, goal: str) -> tuple[float, bool]:
-    """How good a baseline is in the goal; of equals the run's own architecture."""
+    """The value of a baseline in the goal, larger is stronger; of equals the run's own architecture."""
     value = comparison.baseline.lookup(goal) if goal else None
     sign = 0 if value is None else -1 if value.better == "lower" else 1
     return sign * value.value if value else 0.0, comparison.baseline.architecture == comparison.run.architecture
