@@ -13,7 +13,7 @@ from agent.audit.mentions import Sentence
 from agent.audit.methods import FIELD, definitions
 from agent.audit.numbers import Fault
 from agent.audit.vocabulary import DESCRIBING
-from agent.audit.words import ASKED, OURS, SETTLED
+from agent.audit.words import ASKED, EXPECTED, OURS, SETTLED
 
 # Sections that report no results of this campaign; all others do, and what stands before the first.
 _DESCRIBING = re.compile(
@@ -55,6 +55,16 @@ _TERMS = re.compile(
     r"\bstandard (?:deviations?|errors?|normal)|\bnot confirmed|\b(?:set|sets|add|adds|hold|made|makes?) up\b",
     re.IGNORECASE,
 )
+_ADVICE = re.compile(
+    r"\b(?:should|must|ought to|has to|have to|can safely) (?:be )?(?:use[ds]?|prefer\w*|chosen?|taken?"
+    r"|replaced?|adopt\w*)\b",
+    re.IGNORECASE,
+)
+_NOT_SO = re.compile(
+    r"\b(?:no|not|nor|neither|none|cannot|never|without|nothing)\b.{0,40}"
+    r"\b(?:effects?|chang\w*|differ\w*|improv\w*|reduc\w*|gains?|drop\w*|evidence|findings?|claim\w*|say|said|tell|told|know\w*|compar\w*|measured|scored|reported|verdict)\b",
+    re.IGNORECASE,
+)
 # What is asked and left open is no statement: "it remains open whether it helps".
 _OPEN = re.compile(
     r"\b(?:open|unknown|unclear|untested|future|question|left|(?:not|nothing|cannot|never) (?:be )?(?:known?|tell|told"
@@ -92,16 +102,37 @@ def check_admitted(
     strange = _strange(sentence, evidence, known)
     if judged or sentence.references:
         strange = [found for found in strange if _predicates(found, sentence)]
-    if strange:
-        word = strange[0]
+    if not strange and (advice := _ADVICE.search(text)) and not _NOT_SO.search(text):
+        strange = [advice]
+    bare = not strange and _is_bare(sentence, evidence, judged)
+    if strange or bare:
         about = named[0] if named else "the method"
         metric = sentence.named_metrics[0] if sentence.named_metrics else "METRIC"
         run = next((name for name in named if name in evidence.runs), "run_N")
-        yield Fault(
-            start + word.start(),
-            f"'{word[0]}': nothing bears out what this says of {about}; give its result, its verdict, or describe",
-            f"\\verdict{{{run}}}{{{metric}}}",
-        )
+        verdict = f"\\verdict{{{run}}}{{{metric}}}"
+        if bare:
+            yield Fault(
+                start + len(text) - len(text.lstrip()), f"{metric} of {run} without its result or verdict", verdict
+            )
+            return
+        why = f"nothing bears out what this says of {about}; give its result, its verdict, or describe"
+        yield Fault(start + strange[0].start(), f"'{strange[0][0]}': {why}", verdict)
+
+
+def _is_bare(sentence: Sentence, evidence: Evidence, judged: bool) -> bool:
+    """Tell whether a sentence speaks of a run's metric without its result: "in run_1 absorption is rare"."""
+    text = sentence.text
+    if judged or sentence.references or not sentence.metrics or sentence.passage.kind == "heading":
+        return False
+    if not any(name in evidence.runs for name in sentence.named_sources):
+        return False
+    if (
+        re.search(r"\b(?:fig(?:ure|s)?|tables?)\b", text, re.IGNORECASE)
+        or _NOT_SO.search(text)
+        or EXPECTED.search(text)
+    ):
+        return False
+    return not (ASKED.search(text) and _OPEN.search(text) and not SETTLED.search(text))
 
 
 def _strange(sentence: Sentence, evidence: Evidence, known: list[tuple[int, int]]) -> list[re.Match[str]]:

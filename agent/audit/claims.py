@@ -103,7 +103,8 @@ def held(sentence: Sentence, evidence: Evidence, context: Context) -> tuple[bool
         if NEGATION.search(sentence.text[max(clause.start, match.start() - 60) : match.start()]):
             spans.append(match.span())
         subjects, _ = _sides(clause, sentence, evidence, context)
-        named = word.strong and any(clause.start <= m.start < clause.end for m in sentence.sources)
+        overall = word.strong and word.kind in ("better", "worse", "same", "noise", "void")
+        named = overall and any(clause.start <= m.start < clause.end for m in sentence.sources)
         if subjects and (named or _metrics(word, match, clause, sentence)):
             judged = True
             spans.append(match.span())

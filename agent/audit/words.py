@@ -94,6 +94,7 @@ COMPARATIVES: tuple[Comparative, ...] = (
         "down",
         False,
         r"lower(?:s|ed|ing)?",
+        r"remov(?:e|es|ed|ing|al)",
         r"drop(?:s|ped|ping)?",
         r"fall(?:s|ing|en)?",
         r"fell",

@@ -78,7 +78,8 @@ def test_results_say_what_was_measured_and_on_what(stub: Stub, profile: Profile,
     assert found == read(tmp_path)
     assert (found["schema"], found["sae"], found["profile"]) == (1, sae.fingerprint, "tiny")
     entry = found["entries"]["core"]
-    described = {"better": "higher", "unit": "latents", "headline": True, "names": ["number of latents"]}
+    described: dict[str, Any] = {"better": "higher", "unit": "latents", "headline": True, "of_sae": True}
+    described["names"] = ["number of latents"]
     assert entry["metrics"]["width"] == {"value": 32, **described}
     assert entry["details"] == {"note": "x"}
     assert set(entry["key"]) == {"sae", "evaluator", "settings", "data", "subject", "device", "dtype"}
