@@ -13,6 +13,7 @@ from agent.audit.words import (
     ASKED,
     COMPARATIVES,
     EXPECTED,
+    EXPECTED_BEHIND,
     NEGATION,
     OURS,
     SETTLED,
@@ -119,7 +120,7 @@ def _is_supposed(match: re.Match[str], clause: _Clause, sentence: Sentence, evid
     if not any(name in evidence.runs for name in sentence.named_sources):
         return True
     before = text[clause.start : match.start()]
-    found = ASKED.search(before) or EXPECTED.search(before)
+    found = ASKED.search(before) or EXPECTED.search(before) or EXPECTED_BEHIND.match(text, match.end())
     settled = ASKED.search(before) and SETTLED.search(text)
     return text.rstrip().endswith("?") or (found is not None and not settled)
 

@@ -177,6 +177,11 @@ EXPECTED = re.compile(
     r"|no finding|is no gain|has to|means|mean (?:it|to)|stands? for|when(?:ever)?)\b(?!.*\bthat\b)",
     re.IGNORECASE,
 )
+EXPECTED_BEHIND = re.compile(
+    r"[^,;]{0,40}\b(?:should|would|could|may|might) (?:not |only |also )?be"
+    r" (?:smaller|larger|lower|higher|less|more|better|worse|seen|visible|there|small|large)\b",
+    re.IGNORECASE,
+)
 ASKED = re.compile(r"\b(?:whether|if|unless|we (?:ask|test|try))\b", re.IGNORECASE)
 SETTLED = re.compile(
     r"\bno longer\b|\bbeyond\b|\bsettled\b|\banswered\b|\b(?:no|not|any|little) (?:doubt|question)\b|\bcertain|\bsure"

@@ -9,7 +9,7 @@ from agent.results.compare import JUDGED, Comparison, Row
 # A metric is "the same" where it surely moved by less than this share of the baseline's mean.
 NEGLIGIBLE = 0.01
 # A range whose ends lie further apart than this factor says no more than the direction.
-WIDEST = 100.0
+WIDEST = 1000.0
 
 
 @dataclass(frozen=True)

@@ -374,7 +374,7 @@ EV = "core.explained_variance"
         ([Prediction("core.l0", "same")], ["the goal"]),
         ([Prediction(EV, "up"), Prediction(EV, "down")], ["more than once"]),
         ([Prediction(EV, "up", 0.0, 1000.0)], ["a range"]),
-        ([Prediction(EV, "up", 0.001, 1000.0)], ["a range"]),
+        ([Prediction(EV, "up", 0.0001, 1000.0)], ["a range"]),
         ([Prediction(EV, "up", 0.05, 0.01)], ["a range"]),
         ([Prediction(EV, "same", 0.0, 100.0)], ["no size"]),
         ([Prediction(EV, "up"), Prediction("core.ce_loss_without_sae", "same")], ["whatever the SAE"]),
