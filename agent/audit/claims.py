@@ -100,7 +100,7 @@ def held(sentence: Sentence, evidence: Evidence, context: Context) -> tuple[bool
         if _is_supposed(match, clause, sentence, evidence) or speaks_of_no_result(word, match, sentence.text):
             spans.append(match.span())
             continue
-        # That something is not so, of no run in particular, claims nothing that a verdict has to bear out.
+        # That something is not so, of no run in particular, claims nothing.
         if NEGATION.search(sentence.text[max(clause.start, match.start() - 60) : match.start()]):
             spans.append(match.span())
         subjects, _ = _sides(clause, sentence, evidence, context)
@@ -117,12 +117,14 @@ def _is_supposed(match: re.Match[str], clause: _Clause, sentence: Sentence, evid
     text = sentence.text
     if not SUPPOSED.search(text[clause.start : clause.end]):
         return False
-    if not any(name in evidence.runs for name in sentence.named_sources):
+    inside = [m for m in sentence.sources if clause.start <= m.start < clause.end]
+    if not any(name in evidence.runs for mention in inside for name in mention.names):
         return True
     before = text[clause.start : match.start()]
-    found = ASKED.search(before) or EXPECTED.search(before) or EXPECTED_BEHIND.match(text, match.end())
-    settled = ASKED.search(before) and SETTLED.search(text)
-    return text.rstrip().endswith("?") or (found is not None and not settled)
+    if ASKED.search(before):
+        return SETTLED.search(text) is None
+    expected = EXPECTED.search(before) or EXPECTED_BEHIND.match(text, match.end())
+    return expected is not None or text.rstrip().endswith("?")
 
 
 def _comparatives(sentence: Sentence) -> Iterator[tuple[Comparative, re.Match[str]]]:

@@ -284,7 +284,7 @@ def _facts(run: "Run") -> set[float]:
 
 
 def _computed(record: "Record") -> Iterator[str]:
-    """The texts that the loop computes for its notes from results of other seeds and of the lab's grid."""
+    """The texts that the loop computes for its notes where no reference reaches: confirmation, grid, confounds."""
     from agent.report.closing import chance_text, confirmation_text
     from agent.results.frontier import beside_frontier
 
@@ -293,3 +293,4 @@ def _computed(record: "Record") -> Iterator[str]:
     for run in record.state.scored:
         baseline_set = run.last.baseline_set if run.last else None
         yield beside_frontier(record.verdict(run), record.grid(baseline_set), record.goal)
+        yield from map(str, record.verdict(run).confounds)
