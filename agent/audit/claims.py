@@ -11,6 +11,7 @@ from agent.audit.mentions import Mention, Sentence
 from agent.audit.numbers import Fault
 from agent.audit.words import (
     ASKED,
+    CLAUSES,
     COMPARATIVES,
     EXPECTED,
     EXPECTED_BEHIND,
@@ -23,13 +24,6 @@ from agent.audit.words import (
     speaks_of_no_result,
 )
 
-_CLAUSES = re.compile(
-    r"[;:—]|,?\s+(?:but|while|whereas|although|though|yet|however)\b|,\s+(?:and|which|so|where)\b"
-    r"|\band\s+(?=(?:also |thereby )?(?:improv|reduc|maintain|outperf|preserv|degrad|increas|decreas|lower|rais"
-    r"|mitigat|beat"
-    r"|worsen|retain|keep|leav|los|cost|halv|doubl|hurt|help|cut|rais|fall|ris))",
-    re.IGNORECASE,
-)
 _BASE = re.compile(
     r"\b(?:relative to|compared (?:with|to)|over|against|than|versus|vs\.?|beside|from|on)\s+(?:(?:in|for|with"
     r"|that|those) )?"
@@ -147,7 +141,7 @@ def _is_ours(clause: _Clause, sentence: Sentence) -> bool:
 
 
 def _clause(text: str, match: re.Match[str]) -> _Clause:
-    cuts = [0, *(c.start() for c in _CLAUSES.finditer(text) if not match.start() <= c.start() < match.end()), len(text)]
+    cuts = [0, *(c.start() for c in CLAUSES.finditer(text) if not match.start() <= c.start() < match.end()), len(text)]
     start = max(cut for cut in cuts if cut <= match.start())
     return _Clause(start, min(cut for cut in cuts if cut >= match.end()))
 
@@ -187,7 +181,11 @@ def _check(
 
 def _metrics(word: Comparative, match: re.Match[str], clause: _Clause, sentence: Sentence) -> list[Mention]:
     """The metrics that a comparative speaks of: those of its clause, else the nearest of the sentence."""
-    terms = [(place, metric) for place, _, metric in sentence.referred_terms if not _is_setting(metric)]
+    terms = [
+        (place, metric)
+        for place, _, metric in sentence.referred_terms
+        if not metric.startswith(("settings.", "training."))
+    ]
     referred = [Mention(place, place + 1, (metric,)) for place, metric in terms]
     every = [*sentence.metrics, *referred]
     inside = [m for m in every if clause.start <= m.start < clause.end]
@@ -209,10 +207,6 @@ def _distance(mention: Mention, match: re.Match[str], text: str) -> int:
     first, last = sorted(((mention.start, mention.end), match.span()))
     between = text[first[1] : last[0]]
     return len(between) - between.count(REFERRED)
-
-
-def _is_setting(metric: str) -> bool:
-    return metric.startswith(("settings.", "training."))
 
 
 def _runs(names: list[str]) -> list[str]:

@@ -155,6 +155,13 @@ COMPARATIVES: tuple[Comparative, ...] = (
     _comparative("worse", False, r"worst"),
 )
 
+CLAUSES = re.compile(
+    r"[;:—]|,?\s+(?:but|while|whereas|although|though|yet|however)\b|,\s+(?:and|which|so|where)\b"
+    r"|\band\s+(?=(?:also |thereby )?(?:improv|reduc|maintain|outperf|preserv|degrad|increas|decreas|lower|rais"
+    r"|mitigat|beat"
+    r"|worsen|retain|keep|leav|los|cost|halv|doubl|hurt|help|cut|rais|fall|ris))",
+    re.IGNORECASE,
+)
 NEGATION = re.compile(
     # "Without the gate it falls" denies nothing; "without improving it" does.
     r"\bwithout(?:\s+(?:any|a|an|further|also|measurably|significantly))*\s*$"
