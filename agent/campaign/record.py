@@ -142,11 +142,11 @@ class Record:
         if plan is None or plan.run is None:
             return {}
         found = {**self._load(self.confirm_dir(plan.run)), **self._load(self.baseline_dir() / "fresh")}
-        ends = [found.get(f"{end}_fresh") for end in self.against(plan).ends]
-        run, low, high = found.get(f"run_{plan.run}_confirm"), *(ends or (None, None))
-        if run and low and high:
-            l0 = run.lookup(L0)
-            found[plan.baseline] = replace(between(low, high, run.name, l0.value if l0 else 0.0), name=plan.baseline)
+        own = f"run_{plan.run}_confirm"
+        ends = [f"{end}_fresh" for end in self.against(plan).ends]
+        if ends and all(name in found for name in (own, *ends)) and (l0 := found[own].lookup(L0)):
+            line = between([found[end] for end in ends], own, l0.value)
+            found[plan.baseline] = replace(line, name=plan.baseline)
         return found
 
     def against(self, plan: Confirmation) -> Group:

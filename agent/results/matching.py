@@ -6,7 +6,7 @@ a token, or another learning rate, schedule or clipping than the profile's TopK,
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,21 +62,21 @@ def find_reference(run: Group, known: Iterable[Group]) -> Reference | None:
         missing += [{**size, **tuned, "k": k} for k, end in zip(_around(own.value), ends) if end is None]
         there = [end for end in ends if end is not None]
         if len(there) == len(ends):
-            found.append(between(*there, run.name, own.value) if len(there) == 2 else there[0])
+            found.append(between(there, run.name, own.value) if len(there) == 2 else there[0])
     return Reference(tuple(found), tuple(missing))
 
 
-def between(low: Group, high: Group, run: str, l0: float) -> Group:
+def between(ends: Sequence[Group], run: str, l0: float) -> Group:
     """TopK at an L0 between two others: each seed's scores on the line between its two.
 
     Args:
-        low: TopK at a smaller L0.
-        high: At a larger one, with the same seeds.
+        ends: TopK at a smaller L0, and at a larger one with the same seeds.
         run: What it is compared with.
         l0: The L0 of that.
     """
-    ends = [group.lookup(L0) for group in (low, high)]
-    known = [end.value for end in ends if end is not None]
+    low, high = ends
+    at = [group.lookup(L0) for group in ends]
+    known = [value.value for value in at if value is not None]
     share = (l0 - known[0]) / (known[1] - known[0]) if len(known) == 2 and known[0] != known[1] else 0.5
     share = min(max(share, 0.0), 1.0)
     others = {one.seed: one for one in high.runs}

@@ -29,7 +29,7 @@ def match(campaign: Campaign, this: Run) -> None:
     folder = campaign.workspace.run_dir(0) / "matched"
     folder.mkdir(exist_ok=True)
     keys, names = [], []
-    for settings in this.last.score.missing or [{"k": this.last.score.match}]:
+    for settings in this.last.score.missing or [{"k": this.last.score.match or 0}]:
         name = group_name(settings)
         campaign.screen.say(f"  run {this.number} is compared with TopK at {_said(settings)}")
         recipe = Recipe({**base.settings, **settings}, base.seeds)
