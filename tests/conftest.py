@@ -29,19 +29,44 @@ SLOW_MODULES = (
     *("agent/edit/test_properties", "agent/report/test_review_in_chromium", "agent/test_additions"),
     *("agent/test_keys_stay", "agent/test_recorded", "agent/test_scripted_paper", "agent/test_unkillable"),
     *("agent/test_wheel", "agent/writeup/test_writeup", "bench", "docs", "lab/evals", "lab/test_adopt"),
-    *("lab/test_artifact", "lab/test_bad_input", "lab/test_baselines", "lab/test_corpus", "lab/test_evaluate"),
+    *(
+        "lab/test_artifact",
+        "lab/test_compiler",
+        "lab/test_exported",
+        "lab/test_meter",
+        "lab/test_bad_input",
+        "lab/test_baselines",
+        "lab/test_corpus",
+        "lab/test_evaluate",
+    ),
     *("lab/test_foreign", "lab/test_grid", "lab/test_smoke", "lab/test_subject", "lab/test_training"),
     *("lab/test_watch", "templates"),
 )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what `make test-fast` does without being imported: the libraries of the laboratory take seconds."""
+    return True if config.getoption("markexpr") == "not slow" and _is_slow(collection_path) else None
+
+
+def _is_slow(path: Path) -> bool:
+    module = path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+    return path.is_file() and any(module == name or module.startswith(f"{name}/") for name in SLOW_MODULES)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out."""
+    """Mark what `make test-fast` leaves out, and put the files of tests in an order in which no process waits long.
+
+    One process makes the scripted campaign at once, while the others have what does not need it, longest first.
+    """
     for item in items:
-        module = item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
         known = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        if known or any(module == name or module.startswith(f"{name}/") for name in SLOW_MODULES):
+        if known or _is_slow(item.path):
             item.add_marker("slow")
+    waiting = {item.path for item in items if "campaign" in getattr(item, "fixturenames", ())}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    first = next((item.path for item in items if item.path in waiting), None)
+    items.sort(key=lambda item: (item.path != first, item.path in waiting, item.path not in slow))
 
 
 @pytest.fixture(scope="session")

@@ -12,18 +12,26 @@ from tests.agent.campaigns import IDEA, ROOT, TINY, launch
 
 
 @pytest.fixture(scope="session")
-def prepared():
-    """The tiny profile's model, activations and evaluation set-up, made once."""
-    command = [sys.executable, "-m", "lab.prepare", "--profile", str(TINY)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=600)
+def shared(tmp_path_factory):
+    """A folder that all test processes have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def campaign(prepared, tmp_path_factory):
+def prepared(shared):
+    """The tiny profile's model, activations and evaluation set-up, made once."""
+    done = shared / "prepared"
+    with FileLock(shared / "prepared.lock"):
+        if not done.is_file():
+            command = [sys.executable, "-m", "lab.prepare", "--profile", str(TINY)]
+            subprocess.run(command, cwd=ROOT, check=True, timeout=600)
+            done.touch()
+
+
+@pytest.fixture(scope="session")
+def campaign(prepared, shared):
     """The folder of a scripted campaign that was run as a user runs it, and its events; one for all test processes."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
     runs, events = shared / "campaign", shared / "campaign.jsonl"
     with FileLock(shared / "campaign.lock"):
         if not events.is_file():
