@@ -29,18 +29,9 @@ SLOW_MODULES = (
     *("agent/edit/test_properties", "agent/report/test_review_in_chromium", "agent/test_additions"),
     *("agent/test_keys_stay", "agent/test_recorded", "agent/test_scripted_paper", "agent/test_unkillable"),
     *("agent/test_wheel", "agent/writeup/test_writeup", "bench", "docs", "lab/evals", "lab/test_adopt"),
-    *(
-        "lab/test_artifact",
-        "lab/test_compiler",
-        "lab/test_exported",
-        "lab/test_meter",
-        "lab/test_bad_input",
-        "lab/test_baselines",
-        "lab/test_corpus",
-        "lab/test_evaluate",
-    ),
-    *("lab/test_foreign", "lab/test_grid", "lab/test_smoke", "lab/test_subject", "lab/test_training"),
-    *("lab/test_watch", "templates"),
+    *("lab/test_artifact", "lab/test_bad_input", "lab/test_baselines", "lab/test_compiler", "lab/test_corpus"),
+    *("lab/test_evaluate", "lab/test_exported", "lab/test_foreign", "lab/test_grid", "lab/test_meter"),
+    *("lab/test_smoke", "lab/test_subject", "lab/test_training", "lab/test_watch", "templates"),
 )
 
 

@@ -28,8 +28,8 @@ NOT_YET = "assert 'torch._dynamo.convert_frame' not in sys.modules\n"
     [
         NOT_YET + "import inspect; inspect.getmodule(sys._getframe())\n" + NOT_YET,
         "from torch._dynamo import config, eval_frame; assert config.cache_size_limit; optimizer.step()",
-        "assert torch.compile(lambda x: x + 1, backend='eager')(weight).shape == (3,); assert sys.modules['torch._dynamo']",
-        "from torch.distributed.tensor import DTensor; assert torch._dynamo.graph_break() is None; torch._dynamo.reset()",
+        "assert torch.compile(lambda x: x + 1, backend='eager')(weight).shape == (3,); optimizer.step()",
+        "from torch.distributed.tensor import DTensor; torch._dynamo.graph_break(); torch._dynamo.reset()",
     ],
 )
 def test_the_compiler_is_there_when_it_is_used(then: str) -> None:
