@@ -23,6 +23,7 @@ from agent.idea import parse_idea
 from agent.models.base import Reply, Request
 from agent.steps.baselines import make_baselines
 from agent.steps.figures import edit_plots, make_plots
+from agent.steps.match import match
 from agent.steps.propose import propose
 from agent.steps.score import score
 from agent.steps.smoke import smoke
@@ -140,10 +141,17 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
     began = time.perf_counter()
     record_hashes(campaign)
     seconds["hash"] = round(time.perf_counter() - began, 3)
+    if waiting := campaign.state.unmatched:
+        match(campaign, waiting)
     comparison = campaign.verdict(campaign.state.runs[number - 1])
     if not comparison.comparable:
         reasons = ", ".join(str(confound) for confound in comparison.confounds if confound.blocks)
         return Verdict(case, "flagged", f"not comparable: {reasons}", seconds)
+    row = comparison.row(campaign.goal)
+    if not case.honest and comparison.confounds:
+        return Verdict(case, "flagged", f"named: {', '.join(map(str, comparison.confounds))}", seconds)
+    if case.expect == "flagged" and row is not None and row.verdict != "improved":
+        return Verdict(case, "flagged", f"{campaign.goal} is {row.verdict} beside {comparison.baseline.name}", seconds)
     return _sealed(campaign, case, seconds)
 
 
