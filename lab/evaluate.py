@@ -39,7 +39,6 @@ from lab.evals import TABLE, choose, load
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 if TYPE_CHECKING:
-    from lab.artifact import Artifact
     from lab.evals.base import Context, Evaluation, Scores, Setup
     from lab.judge import Judge
 
@@ -145,7 +144,7 @@ def _score(folders: Sequence[Path], ctx: "Context", plans: "list[_Plan]") -> lis
     found = []
     for folder in folders:
         sae = artifact.load(folder / SAE_FOLDER, ctx.device)
-        results = _Results(folder / RESULTS, sae, ctx.profile.name)
+        results = _Results(folder / RESULTS, sae.fingerprint, ctx.profile.name, sae.cost.to_json())
         for name, module, settings, key in plans:
             whole_key = {"sae": sae.fingerprint, **key}
             if results.has(name, whole_key):
@@ -200,9 +199,9 @@ def _entry(
 class _Results:
     """One results.json, read anew before each write, so that two processes do not drop each other's entries."""
 
-    def __init__(self, path: Path, sae: "Artifact", profile: str) -> None:
+    def __init__(self, path: Path, sae: str, profile: str, cost: dict[str, int | str] | None = None) -> None:
         self.path = path
-        self._head = {"schema": SCHEMA, "sae": sae.fingerprint, "cost": sae.cost.to_json(), "profile": profile}
+        self._head = {"schema": SCHEMA, "sae": sae, "cost": cost or {}, "profile": profile}
         self.value: dict[str, Any] = {**self._head, "entries": self._entries()}
 
     def _entries(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Sums:
             "relative_reconstruction_bias": batch["bias"],
             "l0": mean["l0"],
             "negative_share": ratio(mean["negative"], mean["l0"]),
-            "always_on": (self.active > _ALWAYS * self.tokens).sum().item(),
+            "always_on": float((self.active > _ALWAYS * self.tokens).sum()),
             "l1": mean["l1"],
             "frac_alive": (density > 0).double().mean().item(),
         }
