@@ -10,18 +10,32 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agent.base.errors import AgentError
 from agent.base.files import sha256
 from agent.base.guard import guarded
-from agent.campaign.events import Edited, Event, PlotEdited, Scored, Started
+from agent.campaign.events import (
+    Completed,
+    Confirming,
+    Edited,
+    Event,
+    PlotEdited,
+    Scored,
+    SeedsDrawn,
+    SeedsRevealed,
+    Started,
+)
 from agent.campaign.folder import NOTES
 from agent.campaign.hashes import changed_files
 from agent.campaign.history import folder_hashes
 from agent.campaign.ledger import ANCHOR, START, Line, read_event
+from agent.campaign.seeds import Seeds
 from agent.campaign.settings import Settings
 
 TOLERANCE = 1e-4
@@ -74,7 +88,7 @@ def verify(folder: Path, rescore: bool = False) -> list[str]:
     known = records.hashes
     unknown = [f"{name}: scored, and no hash of it is in the ledger" for name in records.scored if name not in known]
     said = [*records.problems, *_history(folder, records), *changed_files(folder, known), *unknown]
-    said += _made_from_weights(folder, records)
+    said += [*_made_from_weights(folder, records), *_seeds(folder, records)]
     if rescore:
         said += _rescored(folder, records)
     return said
@@ -178,6 +192,45 @@ def _made_from_weights(folder: Path, records: Records) -> list[str]:
         if name in scored and scored[name] != weights:
             said.append(f"{name}: the ledger recorded the score of other weights ({scored[name]}, they are {weights})")
     return said
+
+
+def _seeds(folder: Path, records: Records) -> list[str]:
+    """Tell whether every seed follows from the secret that the ledger had the hash of before there was any code."""
+    said: list[str] = []
+    hidden, edits = "", Counter[int]()
+    used: list[tuple[str, object, Callable[[Seeds], object]]] = []
+    for number, event in records.events:
+        line = f"ledger.jsonl, line {number}"
+        if isinstance(event, Started | SeedsDrawn):
+            hidden, used = event.seeds, []
+        elif isinstance(event, Edited):
+            edits[event.run] += 1
+        elif isinstance(event, Scored):
+            name = f"run_{event.run}/training.json"
+            drawn = partial(Seeds.of_run, number=event.run, attempt=edits[event.run])
+            used.append((name, _recorded_seed(folder / name), drawn))
+        elif isinstance(event, Confirming) and event.run is not None:
+            used.append((line, event.seeds, partial(_of_confirmation, run=event.run, count=len(event.seeds))))
+        elif isinstance(event, SeedsRevealed):
+            seeds = Seeds(event.secret)
+            if seeds.commitment != hidden:
+                said.append(f"{line}: the secret of the seeds is not the one whose hash was recorded before")
+            said += [f"{name}: its seed was not drawn from the secret" for name, told, of in used if told != of(seeds)]
+            hidden = ""
+        elif isinstance(event, Completed) and hidden:
+            said.append(f"{line}: the secret of the seeds was not revealed")
+    return said
+
+
+def _of_confirmation(seeds: Seeds, run: int, count: int) -> list[int]:
+    return [seeds.of_confirmation(run, place) for place in range(count)]
+
+
+def _recorded_seed(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _named_weights(path: Path) -> str:

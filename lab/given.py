@@ -2,8 +2,7 @@
 
 SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_DEVICE; SAE_LAB_SETTINGS, overrides of the experiment's settings as JSON;
 SAE_LAB_ACTIVATIONS, the folder of its data, where it may read no more than that; SAE_LAB_MAX_STEPS for a short trial;
-SAE_LAB_SALT, by which the steps are drawn whose operations are counted; SAE_LAB_SMOKE_STEPS and SAE_LAB_REPORT for who
-looks on (`lab.runner`).
+SAE_LAB_SMOKE_STEPS and SAE_LAB_REPORT for who looks on (`lab.runner`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from lab.schedule import STEPS
 from lab.settings import DEFAULT_PROFILE
 
 REPORT = "SAE_LAB_REPORT"
-_NAMES = ("PROFILE", "SEED", "DEVICE", "SETTINGS", "SALT", "MAX_STEPS")
+_NAMES = ("PROFILE", "SEED", "DEVICE", "SETTINGS", "MAX_STEPS")
 _VARIABLES = (*(f"SAE_LAB_{name}" for name in _NAMES), VARIABLE, STEPS, REPORT)
 
 
@@ -67,11 +66,6 @@ class Given:
     def seed(self) -> int:
         """The seed, 0 or more."""
         return self._number("SAE_LAB_SEED")
-
-    @property
-    def salt(self) -> str:
-        """The text that decides which steps are measured; empty where nobody needs to know."""
-        return self._values.get("SAE_LAB_SALT", "")
 
     @property
     def max_steps(self) -> int:

@@ -38,12 +38,12 @@ class Meter:
 
     Args:
         steps: how many batches are handed out.
-        salt: decides which steps are counted; empty for what nobody knows.
+        draw: decides which steps are counted: a number that the run cannot know.
     """
 
-    def __init__(self, steps: int, salt: str = "") -> None:
+    def __init__(self, steps: int, draw: int) -> None:
         self._steps = steps
-        self._counted = _drawn(steps, salt)
+        self._counted = _drawn(steps, draw)
         self._mode = _Counting()
         self._place: int | None = -1  # of the step under way
         self._flop: Counter[int] = Counter()
@@ -211,9 +211,9 @@ def compute(module: nn.Module, updates: Updates, meter: Meter | None) -> dict[st
     return {**measured, "updates": max([updates.most, *times]), "parameters_trained": trained}
 
 
-def _drawn(steps: int, salt: str) -> set[int]:
+def _drawn(steps: int, draw: int) -> set[int]:
     """The places of the steps that are counted: the first, the last, and one at random of each part of the run."""
-    source = random.Random(salt) if salt else random.SystemRandom()
+    source = random.Random(draw)
     parts = min(steps, max(_FEWEST, round(_SHARE * steps)))
     edges = [round(part * steps / parts) for part in range(parts + 1)] if parts else []
     return {0, steps - 1, *(source.randrange(low, high) for low, high in itertools.pairwise(edges) if low < high)}

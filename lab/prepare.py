@@ -24,6 +24,7 @@ _TRAINING_SOURCES = (
     "batches.py",
     "meter.py",
     "schedule.py",
+    "seeds.py",
     "numerics.py",
     "sparse.py",
     "artifact.py",

@@ -7,7 +7,6 @@ whoever started it (`lab.given`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import logging
 import math
@@ -37,6 +36,7 @@ from lab.meter import Meter, Updates, compute
 from lab.observer import OBSERVER
 from lab.progress import track
 from lab.schedule import Schedule, schedule
+from lab.seeds import Digest, batches, derived, order
 from lab.settings import Profile, load_profile
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,13 @@ Value = float | int | Tensor
 
 _PREFETCH_THREADS, _PREFETCH_DEPTH = 4, 8
 _CHECK_ROWS = 256
-_ORDER_SALT = 0x5AE
 _FIRST_ACTS = 16_384  # rows of the run's own that a start may look at
 
 
 class Run(Fixed):
     """One training run. Make it with `start`, or with `begin` where no environment decides.
 
-    Attributes: `profile`, `seed`, `device`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
+    Attributes: `profile`, `device`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
     of texts), `scale` (raw activations times this are what `batches` gives).
     """
 
@@ -68,7 +67,8 @@ class Run(Fixed):
     ) -> None:
         self._out_dir = out_dir
         self.profile = profile
-        self.seed = seed
+        self._seed = seed
+        self._generators = 0
         self.device = device
         self.batch_size = profile.training.batch_size
         self.steps = plan.steps
@@ -87,10 +87,10 @@ class Run(Fixed):
         self._curves: list[tuple[int, dict[str, Value]]] = []
         self._updates = Updates()
         self._meter: Meter | None = None
-        self._handed_out = hashlib.blake2b(digest_size=8)
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        self._handed_out = Digest()
+        random.seed(derived(seed, "random"))
+        np.random.seed(derived(seed, "numpy") % 2**32)
+        torch.manual_seed(derived(seed, "torch"))
 
     def configure(self, config: Config) -> Config:
         """Complete an experiment's settings and note them as the run's.
@@ -121,6 +121,20 @@ class Run(Fixed):
             observer.configured(made)
         return made
 
+    @property
+    def seed(self) -> int:
+        """Not for experiments.
+
+        Raises:
+            LabError: always.
+        """
+        raise LabError("run.seed is the lab's; a generator of your own is run.generator()")
+
+    def generator(self) -> torch.Generator:
+        """A generator on the run's device that starts from the run's seed; each call gives another."""
+        self._generators += 1
+        return torch.Generator(self.device).manual_seed(derived(self._seed, f"generator {self._generators}"))
+
     def autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 matrix products where the hardware has them: CUDA, or a CPU that the profile says has them."""
         if self.device.type == "cuda" or self.profile.subject.dtype == "bfloat16":
@@ -137,7 +151,8 @@ class Run(Fixed):
         if count > most:
             raise LabError(f"run.first_acts() gives at most {most}: train on run.batches()")
         source = Source(self._store, torch.device("cpu"))
-        found = source.handed_out(source.gather(self._order(0)[:count])).to(self.device)
+        rows = torch.from_numpy(order(self._seed, 0, len(self._store))[:count])
+        found = source.handed_out(source.gather(rows)).to(self.device)
         self._looked_at += len(found)
         return found
 
@@ -157,7 +172,7 @@ class Run(Fixed):
             meter.pause()
         try:
             for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
-                self._handed_out.update(rows.numpy().data)
+                self._handed_out.add(rows.numpy())
                 batch = Batch(step, source.handed_out(gathered), rows, source)
                 if observer:
                     observer.batch(batch)
@@ -174,7 +189,8 @@ class Run(Fixed):
                 meter.step(len(self._numbers))
 
     def _gathered(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = track(self._rows(), "training", len(self._numbers))
+        drawn = map(torch.from_numpy, batches(self._seed, len(self._store), self.batch_size, self._numbers))
+        rows = track(drawn, "training", len(self._numbers))
         if self.device.type != "cuda" or source.resident:
             for chosen in rows:
                 yield chosen, source.gather(chosen)
@@ -190,21 +206,6 @@ class Run(Fixed):
             while waiting:
                 first, future = waiting.popleft()
                 yield first, future.result()
-
-    def _rows(self) -> Iterator[Tensor]:
-        """The rows of each step, [batch_size] int64; a batch may reach over the end of an epoch."""
-        epoch, rest, wanted = 0, self._order(0), set(self._numbers)
-        for step in range(self._numbers[-1] + 1):
-            while len(rest) < self.batch_size:
-                epoch += 1
-                rest = torch.cat((rest, self._order(epoch)))
-            if step in wanted:
-                yield rest[: self.batch_size]
-            rest = rest[self.batch_size :]
-
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(_ORDER_SALT + 1_000_003 * self.seed + epoch)
-        return torch.randperm(self._store.acts.shape[0], generator=generator)
 
     def log(self, step: int, **values: Value) -> None:
         """Note values of a step; tensors are kept where they are and read at the end, so a GPU is not waited for.
@@ -244,14 +245,14 @@ class Run(Fixed):
             "settings": self._settings,
             "overrides": self._overrides,
             "profile": self.profile.name,
-            "seed": self.seed,
+            "seed": self._seed,
             "steps": steps,
             "tokens": steps * self.batch_size,
             "rows": self._rows_read(),
             "batch_size": self.batch_size,
             "optimizer_steps": self._updates.most,
             **measured,
-            "batches": self._handed_out.hexdigest(),
+            "batches": str(self._handed_out),
             "data": self._store.fingerprint,
             "device": self.device.type,
             "dtype": "float32" if isinstance(self.autocast(), nullcontext) else "bfloat16",
@@ -288,8 +289,8 @@ class Run(Fixed):
         batches, updates = self._delivered or 0, self._updates.most
         if updates > batches:
             raise LabError(f"{updates} optimiser steps were done on {batches} batches: the budget is one step a batch")
-        if torch.initial_seed() != self.seed:
-            raise LabError("torch was seeded anew: the seed is the lab's, run.seed")
+        if torch.initial_seed() != derived(self._seed, "torch"):
+            raise LabError("torch was seeded anew: the seed is the lab's")
 
     def _sample_acts(self) -> Tensor:
         """[256, d_model] raw activations, the same for every seed."""
@@ -331,7 +332,7 @@ def start(out_dir: str | Path) -> Run:
     if observer := OBSERVER.get():
         observer.started(run.profile, run._sample_acts)
     if GIVEN.get():  # a process for this run alone
-        run._meter = Meter(len(plan.numbers), given.salt)
+        run._meter = Meter(len(plan.numbers), derived(given.seed, "counted steps"))
     return run
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.base.screen import Screen
+from agent.campaign.events import SeedsDrawn
 from agent.campaign.ledger import AnyEvent
 from agent.campaign.record import TRANSCRIPT, Record
+from agent.campaign.seeds import Seeds, draw, read
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.models.base import Model, Reply, Request
@@ -80,6 +82,18 @@ class Campaign(Record):
         """Write an event to the ledger and tell the screen."""
         self.workspace.ledger.append(event)
         self.screen.event(event.kind, event.to_json())
+
+    def seeds(self) -> Seeds | None:
+        """The seeds of this campaign's runs, which no run can know; None where they are the profile's, as in 0.1.0.
+
+        Raises:
+            AgentError: The secret that they are drawn from is lost.
+        """
+        if not self.state.commitment:
+            return None
+        if self.state.revealed:
+            self.record(SeedsDrawn(seeds=draw(self.workspace.path).commitment))
+        return read(self.workspace.path, self.state.commitment)
 
     def waiting(self, what: str) -> Callable[[], None]:
         """Make a function to be called while another campaign makes something that both need; it says so once.

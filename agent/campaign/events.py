@@ -31,12 +31,17 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """The folder of a campaign was made, its first commit the template; always the first event, and only the first."""
+    """The folder of a campaign was made, its first commit the template; always the first event, and only the first.
+
+    Args:
+        seeds: The hash of the secret that seeds are drawn from; empty where they are the profile's, as in 0.1.0.
+    """
 
     kind: ClassVar[Literal["started"]] = "started"
     idea: str
     commit: str
     settings: Settings
+    seeds: str = ""
 
 
 class SettingsChanged(Event):
@@ -58,6 +63,20 @@ class SandboxChosen(Event):
     kind: ClassVar[Literal["sandbox"]] = "sandbox"
     way: str
     said: str
+
+
+class SeedsDrawn(Event):
+    """A campaign goes on whose secret was revealed: another was drawn; `seeds` is its hash."""
+
+    kind: ClassVar[Literal["seeds_drawn"]] = "seeds_drawn"
+    seeds: str
+
+
+class SeedsRevealed(Event):
+    """The secret that seeds were drawn from is told: no more runs are made with it."""
+
+    kind: ClassVar[Literal["seeds_revealed"]] = "seeds_revealed"
+    secret: str
 
 
 class Stopped(Event):

@@ -31,6 +31,8 @@ from agent.campaign.events import (
     SandboxChosen,
     Scored,
     Sealed,
+    SeedsDrawn,
+    SeedsRevealed,
     SettingsChanged,
     Smoked,
     Stale,
@@ -62,7 +64,7 @@ def read_state(events: Sequence[Event]) -> State:
     first = events[0]
     if not isinstance(first, Started):
         raise other_version(f"it begins with {first.kind}")
-    state = State(first.settings, first.idea, first.commit, hashes=folder_hashes(events))
+    state = State(first.settings, first.idea, first.commit, first.seeds, hashes=folder_hashes(events))
     for event in events[1:]:
         try:
             apply(event, state)
@@ -102,6 +104,16 @@ def apply(event: Event, state: State) -> None:
 @apply.register
 def _settings(event: SettingsChanged, state: State) -> None:
     state.settings = event.settings
+
+
+@apply.register
+def _seeds_drawn(event: SeedsDrawn, state: State) -> None:
+    state.commitment, state.revealed = event.seeds, ""
+
+
+@apply.register
+def _seeds_revealed(event: SeedsRevealed, state: State) -> None:
+    state.revealed = event.secret
 
 
 @apply.register

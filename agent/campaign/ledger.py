@@ -28,6 +28,8 @@ AnyEvent = (
     | events.Resumed
     | events.SandboxChosen
     | events.Stopped
+    | events.SeedsDrawn
+    | events.SeedsRevealed
     | events.BaselineTrained
     | events.BaselinesMade
     | events.Stale

@@ -111,12 +111,15 @@ class State:
 
     `making` holds the hashes of each seed of a baseline that was trained, by the name of the baseline in the cache;
     `closing_set` is the set of baselines that the closing analysis speaks of; `plot_edited` the commit of a `plot.py`
-    that is to be run, `plots` that of the newest one.
+    that is to be run, `plots` that of the newest one; `commitment` the hash of the secret that seeds are drawn
+    from, and `revealed` that secret, once it is told.
     """
 
     settings: Settings
     idea: str
     template: str
+    commitment: str = ""
+    revealed: str = ""
     baseline_sets: list[BaselinesMade] = field(default_factory=list)
     making: dict[str, dict[int, dict[str, str]]] = field(default_factory=dict)
     stale: bool = False

@@ -17,6 +17,7 @@ from agent.base.places import RUNS, TEMPLATE
 from agent.campaign.events import Started
 from agent.campaign.folder import EDITABLE, EXPERIMENT, NOTES, Folder, told
 from agent.campaign.ledger import Ledger
+from agent.campaign.seeds import SECRET, draw
 from agent.campaign.settings import Settings
 from agent.idea import Idea
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from git import Repo
 
 # Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
-IGNORED = "run_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n.*.new\n__pycache__/\n"
+IGNORED = f"{SECRET}\nrun_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n.*.new\n__pycache__/\n"
 LOCK = ".lock"
 HALF_MADE = ".new_"
 DAY = 86400
@@ -76,7 +77,10 @@ class Workspace(Folder):
         write_atomically(half_made / "idea.json", idea.model_dump_json(indent=2) + "\n")
         write_atomically(half_made / ".gitignore", IGNORED)
         commit = _first_commit(half_made, idea)
-        Ledger(half_made / "ledger.jsonl").append(Started(idea=idea.Name, commit=commit, settings=settings))
+        seeds = draw(half_made).commitment
+        Ledger(half_made / "ledger.jsonl").append(
+            Started(idea=idea.Name, commit=commit, settings=settings, seeds=seeds)
+        )
         half_made.chmod(0o755)
         path = _take_free_name(half_made, runs, idea.Name)
         flush_folder(runs)

@@ -114,9 +114,6 @@ class _Reader:
         self.imported = _imported(tree)
         self.classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self.own = {id(node) for found in self.classes.values() for node in _of_itself(found)}
-        self.seeding = {
-            id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _seeds_well(node, self.imported)
-        }
 
     def look(self, node: ast.AST) -> Iterator[str]:
         """The breach in one node, by itself."""
@@ -177,8 +174,8 @@ class _Reader:
         elif self.plots:
             if name in _CHANGES:
                 yield f"{name}: plots write figures and change nothing else"
-        elif name in _SEEDS and id(node) not in self.seeding and (name != "seed" or root in self.imported):
-            yield "the seed is the lab's: a generator of your own may start from run.seed only"
+        elif name in _SEEDS and (name != "seed" or root in self.imported or _given(node)):
+            yield "the seed is the lab's: a generator of your own is run.generator()"
         elif name in _FILE_METHODS or (name in _FILES and root in self.imported):
             yield f"{name}: files are the lab's; run.save() and run.log() write what is kept"
 
@@ -218,13 +215,9 @@ class _Reader:
                 yield f"{ast.unparse(target)} = ...: the run and its batches are the lab's"
 
 
-def _seeds_well(node: ast.Call, imported: set[str]) -> bool:
-    """A generator of one's own that starts from `run.seed` and from nothing else."""
-    made = isinstance(node.func, ast.Attribute) and _called(node.func.value) == "Generator"
-    taken = [*node.args, *(given.value for given in node.keywords)]
-    variable = isinstance(node.func, ast.Attribute) and _root(node.func) not in imported
-    only = len(taken) == 1 and isinstance(taken[0], ast.Attribute) and taken[0].attr == "seed"
-    return only and (made or variable or _called(node) in ("default_rng", "RandomState", "Random"))
+def _given(node: ast.Attribute) -> bool:
+    """Tell whether an attribute is of one of the lab's objects."""
+    return ast.unparse(node.value).rpartition(".")[2] in _GIVEN
 
 
 def _of_itself(found: ast.ClassDef) -> Iterator[ast.Attribute]:
@@ -298,13 +291,6 @@ def _root(node: ast.expr) -> str:
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _called(node: ast.expr) -> str:
-    """The last name of what a call calls."""
-    if not isinstance(node, ast.Call):
-        return ""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
 def _is_name(node: ast.expr, name: str) -> bool:

@@ -92,8 +92,14 @@ def setting(record: Record) -> str:
         f"Profile {profile.name}: {profile.subject.name}, residual stream after layer {profile.subject.layer}; "
         f"d_sae {profile.training.d_sae}, k {profile.training.k}, {training.get('tokens')} training tokens in "
         f"{training.get('steps')} steps of {training.get('batch_size')}; trained on {training.get('device')}. "
-        f"Baselines with seeds {', '.join(map(str, seeds))}, runs with seed {seeds[0]}.\n"
+        f"Baselines with seeds {', '.join(map(str, seeds))}, {_seeds_of_runs(record)}.\n"
     )
+
+
+def _seeds_of_runs(record: Record) -> str:
+    if record.state.commitment:
+        return "each run with a seed of its own that was drawn before there was any code"
+    return f"runs with seed {record.profile.baselines.seeds[0]}"
 
 
 def _baseline_table(record: Record) -> str:

@@ -75,7 +75,6 @@ def find_confounds(
     found += _settings(run, baseline, "learning rate", "lr", False)
     found += _own_l0(run, baseline)
     found += _recorded(run, baseline, {"data": ("data", True)})
-    found += _seeds(run, baseline)
     ours, theirs = run.runs[0].evaluator, baseline.runs[0].evaluator
     for name in ours:
         if name in theirs and ours[name] != theirs[name]:
@@ -185,14 +184,6 @@ def _recorded(run: Group, baseline: Group, fields: dict[str, tuple[str, bool]]) 
 def _settings(run: Group, baseline: Group, what: str, key: str, blocks: bool) -> list[Confound]:
     ours, theirs = (group.runs[0].training.get("settings", {}).get(key) for group in (run, baseline))
     return [] if ours == theirs else [Confound(what, _brief(ours), _brief(theirs), blocks)]
-
-
-def _seeds(run: Group, baseline: Group) -> list[Confound]:
-    """A seed that no run of the baseline has; the baseline may have more."""
-    ours, theirs = ([record.seed for record in group.runs] for group in (run, baseline))
-    if set(ours) <= set(theirs):
-        return []
-    return [Confound("seeds", ", ".join(map(str, ours)), ", ".join(map(str, theirs)), False)]
 
 
 def _brief(value: object) -> str:

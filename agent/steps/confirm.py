@@ -43,7 +43,7 @@ def confirm(campaign: Campaign) -> None:
 
 
 def fresh_seeds(used: set[int], count: int) -> list[int]:
-    """The next seeds after all that were used, the same for every campaign of a profile, so that a cache can serve."""
+    """The next seeds after all that were used, where a campaign of 0.1.0 has no secret to draw them from."""
     first = max(used, default=-1) + 1
     return list(range(first, first + count))
 
@@ -57,13 +57,20 @@ def _choose(campaign: Campaign) -> None:
         campaign.record(Confirming(run=None, against="", seeds=[], reason=reason))
         campaign.screen.say(f"  {reason}")
         return
-    used = {run.seed or 0 for group in campaign.groups().values() for run in group.runs}
-    seeds = fresh_seeds(used | set(campaign.profile.baselines.seeds), campaign.settings.confirm)
     number = int(best.run.name.removeprefix("run_"))
+    seeds = _seeds(campaign, number)
     reason = f"the largest gain in {name} over {best.baseline.name}"
     shutil.rmtree(campaign.confirm_dir(number), ignore_errors=True)
     campaign.record(Confirming(run=number, against=best.baseline.name, seeds=seeds, reason=reason))
     campaign.screen.say(f"  run {number} is confirmed on seeds {', '.join(map(str, seeds))}: {reason}")
+
+
+def _seeds(campaign: Campaign, number: int) -> list[int]:
+    """The seeds that a run is confirmed by."""
+    if drawn := campaign.seeds():
+        return [drawn.of_confirmation(number, place) for place in range(campaign.settings.confirm)]
+    used = {run.seed or 0 for group in campaign.groups().values() for run in group.runs}
+    return fresh_seeds(used | set(campaign.profile.baselines.seeds), campaign.settings.confirm)
 
 
 def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:

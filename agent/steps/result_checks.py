@@ -1,6 +1,7 @@
 """The gate after a run: its result has to be its own, and all of the edit has to have run."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.campaign.folder import EXPERIMENT
@@ -41,16 +42,27 @@ def objections(record: Record, this: Run, result: RunResult) -> str:
         return "the SAE that was scored is not the one that the run saved"
     folder = record.folder.run_dir(this.number)
     others = {run.name: run for group in record.baselines.values() for run in group.runs}
-    for name, other in others.items():
-        ours, theirs = ((record.get("seed"), record.get("tokens")) for record in (result.training, other.training))
-        if ours == theirs and other.training.get("batches") != result.training.get("batches"):
-            return f"it was given other batches than {name}"
+    if not _own_batches(record, result, others.values()):
+        return "it was given other batches than its seed has"
     places = {name: record.folder.run_dir(0) / name for name in others}
     places |= {f"run_{run.number}": record.folder.run_dir(run.number) for run in record.state.scored}
     for name, place in places.items():
         if same_weights(folder / "sae", place / "sae"):
             return f"its SAE has the same weights as {name}"
     return ""
+
+
+def _own_batches(record: Record, result: RunResult, baselines: Iterable[RunResult]) -> bool:
+    """Tell whether a run was handed the batches of its seed: by its record, or as a baseline of its seed was."""
+    from lab.seeds import digest
+
+    told, sizes = result.training, record.profile.training
+    steps = told.get("steps")
+    if result.seed is not None and isinstance(steps, int) and 0 <= steps <= sizes.steps:
+        expected = digest(result.seed, record.profile.activations.tokens, sizes.batch_size, steps)
+        if told.get("batches") == expected:
+            return True
+    return any(other.training.get("batches") == told.get("batches") for other in baselines)
 
 
 def same_weights(one: Path, other: Path) -> bool:

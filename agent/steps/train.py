@@ -33,7 +33,8 @@ def train(campaign: Campaign, this: Run) -> None:
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     lines = folder / "lines.json"
     later = this.last.smoke.later if this.last.smoke else []
-    seed = campaign.profile.baselines.seeds[0]
+    drawn = campaign.seeds()
+    seed = drawn.of_run(this.number, this.last.number) if drawn else campaign.profile.baselines.seeds[0]
     # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
     given = {REPORT: str(lines)} if later else {}
     what = f"run {this.number}: training"

@@ -24,6 +24,8 @@ RENAMED: dict[str, str | None] = {
     "baseline_sets": "eras",
     "baseline_set": "era",
     "closing_set": None,
+    "commitment": None,
+    "revealed": None,
     "hashes": "sealed",
     "pending": "held",
 }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lab import artifact, handed
 from lab.activations import ActivationStore
 from lab.errors import LabError
+from lab.seeds import digest
 from lab.training import Run, start
 
 
@@ -68,6 +69,17 @@ def test_the_budget_is_exact_and_the_order_is_the_seeds(begin, tiny_store: Activ
         assert not torch.equal(mine.acts, different.acts)
     rows = torch.cat([batch._rows for batch in batches])
     assert len(rows.unique()) == len(rows), "a row came twice within the first epoch"
+
+
+def test_a_run_shows_nothing_of_its_seed(begin) -> None:
+    run = begin(SEED=3)
+    assert torch.initial_seed() > 2**50
+    with pytest.raises(LabError, match=r"run\.generator\(\)"):
+        _ = run.seed
+    first, second = (torch.rand(4, generator=run.generator()) for _ in range(2))
+    assert not torch.equal(first, second), "each is another"
+    assert torch.equal(first, torch.rand(4, generator=begin(SEED=3).generator()))
+    assert not torch.equal(first, torch.rand(4, generator=begin(SEED=4).generator()))
 
 
 def test_global_generators_are_seeded(begin) -> None:
@@ -227,6 +239,7 @@ def test_what_is_saved(begin, tmp_path: Path, tiny_store: ActivationStore) -> No
     facts |= {"data": tiny_store.fingerprint, "device": "cpu", "dtype": "float32", "architecture": "relu"}
     assert {name: record[name] for name in facts} == facts
     assert record["sae"] == saved.fingerprint
+    assert record["batches"] == digest(7, len(tiny_store), run.batch_size, 3)
     assert record["curves"]["step"] == [0, 1, 2]
     assert record["curves"]["fixed"] == [1, 1, 1]
     assert record["curves"]["late"] == [None, 2.5, None]

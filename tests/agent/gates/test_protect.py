@@ -19,6 +19,11 @@ seeded = torch.manual_seed
 np.random.seed(3)
 g = torch.Generator().manual_seed(1)
 g = np.random.default_rng(0)
+g = torch.Generator(device=run.device).manual_seed(run.seed)
+g.manual_seed(run.seed)
+rng = np.random.default_rng(run.seed)
+if run.seed == 0: pass
+if self.run.seed > 2: pass
 sys.modules["lab"] = 1
 warnings.sys.exit()
 F.relu = g
@@ -64,9 +69,8 @@ from scipy.special import erf
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.checkpoint import checkpoint
 torch.backends.cudnn.benchmark = True
-g = torch.Generator(device=run.device).manual_seed(run.seed)
-g.manual_seed(run.seed)
-rng = np.random.default_rng(run.seed)
+g = run.generator()
+cfg.seed
 self_made.threshold = 3
 state = sae.state_dict()
 sae.load_state_dict(state)
