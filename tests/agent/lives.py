@@ -168,7 +168,7 @@ def _become(life: Life, moments: mmap.mmap) -> NoReturn:
     os.environ.update(life.env)
     tempfile.tempdir = None
     # Campaigns that are compared have to be given the same seeds.
-    seeds.secrets = SimpleNamespace(token_hex=lambda size: "5e" * size)  # type: ignore[assignment]
+    seeds.secrets = SimpleNamespace(token_hex=lambda size: "5e" * size)  # type: ignore[attr-defined]
     if life.clock:
         _shake_clocks(random.Random(life.clock))
     told = os.open(life.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
