@@ -22,8 +22,10 @@ TINY = ROOT / "tests" / "profiles" / "tiny.toml"
 IDEA = "hierarchical_orthogonal_sae"
 
 
-def launch(*arguments: object, cwd: Path | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "agent.launch", *map(str, arguments)]
+def launch(
+    *arguments: object, cwd: Path | None = None, module: str = "agent.launch", **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=600, check=False, **kwargs)
 
 

@@ -35,7 +35,8 @@ def campaign(prepared, shared):
     runs, events = shared / "campaign", shared / "campaign.jsonl"
     with FileLock(shared / "campaign.lock"):
         if not events.is_file():
-            done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json")
+            arguments = ["--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--json"]
+            done = launch(*arguments, module="tests.agent.seeded")
             assert done.returncode == 0, done.stderr
             events.write_text(done.stdout)
     return next(runs.iterdir()), [json.loads(line) for line in events.read_text().splitlines()]

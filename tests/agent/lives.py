@@ -21,7 +21,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,13 +161,13 @@ def _left_behind() -> list[str]:
 
 def _become(life: Life, moments: mmap.mmap) -> NoReturn:
     """In the child: be a launcher."""
-    from agent.campaign import seeds
     from agent.launch import main as launch
+    from tests.agent.seeded import fix
 
     os.environ.update(life.env)
     tempfile.tempdir = None
     # Campaigns that are compared have to be given the same seeds.
-    seeds.secrets = SimpleNamespace(token_hex=lambda size: "5e" * size)  # type: ignore[attr-defined]
+    fix()
     if life.clock:
         _shake_clocks(random.Random(life.clock))
     told = os.open(life.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -65,7 +65,7 @@ def done(prepared, small, tmp_path_factory):
     script = folder / "script.jsonl"
     script.write_text("".join(json.dumps({"reply": reply}) + "\n" for reply in REPLIES))
     arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--profile", small, "--evals", "core"]
-    ended = launch(*arguments, "--runs", folder / "runs", "--quiet")
+    ended = launch(*arguments, "--runs", folder / "runs", "--quiet", module="tests.agent.seeded")
     assert ended.returncode == 0, ended.stderr
     return next((folder / "runs").iterdir())
 
