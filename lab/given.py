@@ -1,6 +1,7 @@
 """The variables of the environment by which a run of an experiment is told what it is given.
 
 SAE_LAB_PROFILE, SAE_LAB_SEED, SAE_LAB_DEVICE; SAE_LAB_SETTINGS, overrides of the experiment's settings as JSON;
+SAE_LAB_PASSES, how often a baseline goes through its batches that is compared with a run of more compute;
 SAE_LAB_ACTIVATIONS, the folder of its data, where it may read no more than that; SAE_LAB_MAX_STEPS for a short trial;
 SAE_LAB_SMOKE_STEPS and SAE_LAB_REPORT for who looks on (`lab.runner`).
 """
@@ -15,12 +16,12 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.handed import VARIABLE
-from lab.schedule import STEPS
+from lab.schedule import PASSES, STEPS
 from lab.settings import DEFAULT_PROFILE
 
 REPORT = "SAE_LAB_REPORT"
 _NAMES = ("PROFILE", "SEED", "DEVICE", "SETTINGS", "MAX_STEPS")
-_VARIABLES = (*(f"SAE_LAB_{name}" for name in _NAMES), VARIABLE, STEPS, REPORT)
+_VARIABLES = (*(f"SAE_LAB_{name}" for name in _NAMES), VARIABLE, STEPS, PASSES, REPORT)
 
 
 class Given:
@@ -76,6 +77,11 @@ class Given:
     def smoke_steps(self) -> str:
         """The steps of a smoke run, as `lab.schedule.schedule` takes them; empty for a real run."""
         return self._values.get(STEPS, "")
+
+    @property
+    def passes(self) -> str:
+        """How often the batches are gone through, as `lab.schedule.schedule` takes it."""
+        return self._values.get(PASSES, "")
 
     @property
     def report(self) -> Path | None:

@@ -30,7 +30,7 @@ def order(seed: int, epoch: int, count: int) -> Rows:
     return generator.permutation(count)
 
 
-def batches(seed: int, count: int, batch_size: int, steps: Sequence[int]) -> Iterator[Rows]:
+def batches(seed: int, count: int, batch_size: int, steps: Sequence[int], period: int = 0) -> Iterator[Rows]:
     """The rows of each step, [batch_size]; a batch may reach over the end of an epoch.
 
     Args:
@@ -38,7 +38,11 @@ def batches(seed: int, count: int, batch_size: int, steps: Sequence[int]) -> Ite
         count: rows that there are.
         batch_size: rows of a batch.
         steps: the steps that are wanted, rising, at least one.
+        period: after so many steps the same rows come again; 0 for never.
     """
+    while period and len(steps) > period:
+        yield from batches(seed, count, batch_size, steps[:period])
+        steps = range(len(steps) - period)
     epoch, rest, wanted = 0, order(seed, 0, count), set(steps)
     for step in range(steps[-1] + 1):
         while len(rest) < batch_size:

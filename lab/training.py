@@ -1,7 +1,6 @@
 """A training run as the lab fixes it: its data, their order, the seed, the budget, and the files that are saved.
 
-An experiment's script asks for these and cannot set them: `start` takes the profile, the seed and the overrides from
-whoever started it (`lab.given`).
+An experiment's script asks for these and cannot set them: `start` takes them from whoever started it (`lab.given`).
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Run(Fixed):
         self.device = device
         self.batch_size = profile.training.batch_size
         self.steps = plan.steps
-        self._numbers = plan.numbers
+        self._plan = plan
         self.d_model = int(store.acts.shape[1])
         self.sources: tuple[str, ...] = tuple(store.sources)
         self.scale = float(store.scale)
@@ -171,7 +170,7 @@ class Run(Fixed):
         if meter:
             meter.pause()
         try:
-            for step, (rows, gathered) in zip(self._numbers, self._gathered(source)):
+            for step, (rows, gathered) in zip(self._plan.numbers, self._gathered(source)):
                 self._handed_out.add(rows.numpy())
                 batch = Batch(step, source.handed_out(gathered), rows, source)
                 if observer:
@@ -186,11 +185,12 @@ class Run(Fixed):
                 observer.exhausted()
         finally:
             if meter:
-                meter.step(len(self._numbers))
+                meter.step(len(self._plan.numbers))
 
     def _gathered(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
-        drawn = map(torch.from_numpy, batches(self._seed, len(self._store), self.batch_size, self._numbers))
-        rows = track(drawn, "training", len(self._numbers))
+        numbers = self._plan.numbers
+        drawn = batches(self._seed, len(self._store), self.batch_size, numbers, self._plan.period)
+        rows = track(map(torch.from_numpy, drawn), "training", len(numbers))
         if self.device.type != "cuda" or source.resident:
             for chosen in rows:
                 yield chosen, source.gather(chosen)
@@ -241,13 +241,15 @@ class Run(Fixed):
         if broken:
             log.warning("not finite: %s", ", ".join(f"{name} at step {step}" for name, step in broken.items()))
         steps = self._delivered or 0
+        passes = {"passes": self._plan.passes} if self._plan.period else {}
         record: dict[str, Any] = {
             "settings": self._settings,
-            "overrides": self._overrides,
+            "overrides": {**self._overrides, **passes},
+            **passes,
             "profile": self.profile.name,
             "seed": self._seed,
             "steps": steps,
-            "tokens": steps * self.batch_size,
+            "tokens": min(steps, self._plan.period or steps) * self.batch_size,
             "rows": self._rows_read(),
             "batch_size": self.batch_size,
             "optimizer_steps": self._updates.most,
@@ -326,7 +328,7 @@ def start(out_dir: str | Path) -> Run:
     """
     given = GIVEN.get() or Given(os.environ)
     profile = load_profile(given.profile)
-    plan = schedule(profile.training.steps, given.max_steps, given.smoke_steps)
+    plan = schedule(profile.training.steps, given.max_steps, given.smoke_steps, given.passes)
     folder, data = given.out_dir or out_dir, given.activations
     run = begin(folder, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=data)
     if observer := OBSERVER.get():

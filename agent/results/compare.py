@@ -194,7 +194,7 @@ def _compared(run: Group, baseline: Group, confounds: tuple[Confound, ...], nois
 
 def _in_the_way(comparison: Comparison) -> bool:
     """Tell whether there is a confound that no TopK with other settings would take away."""
-    solved = {"L0", "dictionary size", "parameters", "encode FLOP a token"}
+    solved = {"L0", "dictionary size", "parameters", "encode FLOP a token", "training FLOP", "rows read"}
     return any(confound.blocks and confound.what not in solved for confound in comparison.confounds)
 
 

@@ -2,7 +2,8 @@
 
 An architecture's name says nothing of how strong it is, so TopK at the run's L0 is always part of the comparison. An L0
 between two whole numbers lies on the line between TopK at both. Where a run has more latents, parameters or operations
-a token, or another learning rate, schedule or clipping than the profile's TopK, a TopK that has as much is trained.
+a token, another learning rate, schedule or clipping, or takes more training compute or activations than the profile's
+TopK, a TopK that has as much is trained.
 """
 
 import math
@@ -10,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.results.confounds import L0, L0_TOLERANCE, MORE_FLOP, MORE_PARAMETERS, near
+from agent.results.confounds import L0, L0_TOLERANCE, MORE_FLOP, MORE_PARAMETERS, TOKENS_TOLERANCE, VOID, near
 from agent.results.read import Group, RunResult
 
 REFERENCE = "topk"
 # Settings of the training that help any architecture: what a run changes of them, its baseline is given too.
 TUNED = ("lr", "warmup_fraction", "decay_fraction", "clip_norm")
-_TELLING = ("k", "d_sae", *TUNED)
+_TELLING = ("k", "d_sae", "passes", *TUNED)
 AT_RUN = f"{REFERENCE}_at_"  # what TopK at the L0 of a run is called, before the run's name
 # A baseline larger than this many times the profile's would cost more than the run that asks for it is worth.
 LARGEST = 4.0
@@ -53,8 +54,10 @@ def find_reference(run: Group, known: Iterable[Group]) -> Reference | None:
     if not topks or own is None or not math.isfinite(own.value) or own.value < 0.5:
         return None
     base, size = topks[0], _size(run, topks[0])
-    if size is None:
+    passes = _passes(run, base, size or {})
+    if size is None or passes is None:
         return None
+    size |= passes
     found: list[Group] = []
     missing: list[Settings] = []
     for tuned in _tunings(run, base):
@@ -118,6 +121,24 @@ def _size(run: Group, base: Group) -> Settings | None:
     return {} if wanted == usual.value else {"d_sae": int(wanted)}
 
 
+def _passes(run: Group, base: Group, size: Settings) -> Settings | None:
+    """How often a TopK of a size goes through its batches to take as much compute, and as many rows, as a run.
+
+    Returns:
+        Nothing where once will do; None where it would be too often.
+    """
+    latents = base.lookup("sae.d_sae")
+    wider = size["d_sae"] / latents.value if latents and "d_sae" in size else 1.0
+    wanted = 1.0
+    for what, allowed, usual in (("flop", VOID, max(1.0, wider)), ("rows", 1 + TOKENS_TOLERANCE, 1.0)):
+        ours, theirs = run.lookup(f"training.{what}"), base.lookup(f"training.{what}")
+        if ours and theirs and theirs.value > 0 and ours.value > allowed * usual * theirs.value:
+            wanted = max(wanted, ours.value / (usual * theirs.value))
+    if wanted > LARGEST:
+        return None
+    return {} if wanted == 1.0 else {"passes": math.ceil(2 * wanted - 0.02) / 2}
+
+
 def _tunings(run: Group, base: Group) -> tuple[Settings, ...]:
     ours, theirs = settings_of(run), settings_of(base)
     changed = {name: ours[name] for name in TUNED if name in ours and ours[name] != theirs.get(name)}
@@ -132,12 +153,13 @@ def _find(wanted: Mapping[str, Any], topks: Iterable[Group], base: Group) -> Gro
 
 
 def settings_of(group: Group) -> Mapping[str, Any]:
-    """The settings that a group's runs were trained with."""
-    settings: Mapping[str, Any] = group.runs[0].training.get("settings", {})
-    return settings
+    """The settings that a group's runs were trained with, and how often they went through their batches."""
+    training = group.runs[0].training
+    passes = {"passes": training["passes"]} if "passes" in training else {}
+    return {**training.get("settings", {}), **passes}
 
 
 def group_name(settings: Mapping[str, Any]) -> str:
     """The name of a trained TopK, such as `topk_l0_47` or `topk_l0_32_d_sae_3072`."""
-    more = "".join(f"_{name}_{settings[name]:g}" for name in ("d_sae", *TUNED) if name in settings)
+    more = "".join(f"_{name}_{settings[name]:g}" for name in ("d_sae", "passes", *TUNED) if name in settings)
     return f"{REFERENCE}_l0_{settings['k']}{more}"

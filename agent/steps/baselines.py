@@ -154,7 +154,11 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
     write_atomically(code / EXPERIMENT, campaign.workspace.at(campaign.state.template, EXPERIMENT))
     one = f"{what}, seed {recipe.seeds.index(seed) + 1} of {len(recipe.seeds)}"
     log = _log(campaign.workspace.run_dir(0) / "logs", what, f"seed{seed}")
-    result = run_experiment(campaign, target, code, seed, one, json.dumps(dict(recipe.settings)), log, empty=True)
+    settings = dict(recipe.settings)
+    passes = settings.pop("passes", None)  # of the run, not of the script
+    given = {"SAE_LAB_PASSES": str(passes)} if passes else {}
+    told = json.dumps(settings)
+    result = run_experiment(campaign, target, code, seed, one, told, log, given=given, empty=True)
     require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
     seconds = round(result.seconds, 2)
     campaign.record(BaselineTrained(key=home.name, seed=seed, seconds=seconds, files=hashes(target)))

@@ -48,7 +48,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_profile_path: Pa
     def call(out_dir: Path | str = tmp_path / "run", **variables: object) -> Run:
         monkeypatch.setenv("SAE_LAB_PROFILE", str(tiny_profile_path))
         monkeypatch.setenv("SAE_LAB_DEVICE", "cpu")
-        for name in ("SEED", "SETTINGS", "MAX_STEPS", "ACTIVATIONS"):
+        for name in ("SEED", "SETTINGS", "MAX_STEPS", "PASSES", "ACTIVATIONS"):
             monkeypatch.delenv(f"SAE_LAB_{name}", raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(f"SAE_LAB_{name}", str(value))
@@ -160,6 +160,19 @@ def test_more_tokens_than_are_cached_are_further_epochs(begin, tmp_path: Path, t
     assert torch.equal(rows[: run.batch_size], next(run.batches())._rows)
 
 
+def test_a_baseline_may_go_through_its_batches_again(begin, tmp_path: Path) -> None:
+    once, run = begin(), begin(PASSES="1.5")
+    assert run.steps == round(1.5 * once.steps)
+    rows = [batch._rows for batch in run.batches()]
+    first = [batch._rows for batch in once.batches()]
+    assert all(torch.equal(mine, first[step % once.steps]) for step, mine in enumerate(rows))
+    run.save(Small(run.d_model), "topk")
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["passes"] == record["overrides"]["passes"] == 1.5
+    assert (record["steps"], record["tokens"]) == (run.steps, once.steps * once.batch_size)
+    assert record["rows"] == run.steps * run.batch_size
+
+
 def test_the_data_can_be_had_once(begin) -> None:
     run = begin(MAX_STEPS=2)
     assert len(list(run.batches())) == run.steps == 2
@@ -201,6 +214,7 @@ def test_configure_takes_a_dataclass(begin) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
+        ("PASSES", "0.5", "SAE_LAB_PASSES must be a number from 1 to 8"),
         ("SEED", "one", "SAE_LAB_SEED must be a whole number"),
         ("MAX_STEPS", "-1", "SAE_LAB_MAX_STEPS must be a whole number"),
         ("PROFILE", "nowhere", "unknown profile 'nowhere'"),

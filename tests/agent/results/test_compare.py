@@ -210,6 +210,12 @@ def relu(l0=25.0, ev=0.7):
     return Group("relu", tuple(trained(f"relu_seed{seed}", one, l0, "relu") for seed, one in enumerate(evs)))
 
 
+def more_training(flop=1.0, rows=1.0):
+    """A run that took so many times the baseline's operations in training, and rows of activations."""
+    run = trained()
+    return replace(run, training={**run.training, "flop": 1e9 * flop, "rows": 1000 * rows})
+
+
 def judged(run, *known):
     return best_comparison(run, known, goal=EV)
 
@@ -237,10 +243,19 @@ def judged(run, *known):
         (trained(cost={"encode_flop": 3900}), []),
         (trained(cost={"encode_flop": 6000, "depth": 3}), [{"d_sae": 192, "k": 32}]),
         (trained(cost={"encode_flop": 22000, "depth": 11}), None),
+        # Training that takes more, and rows beside those of the batches.
+        (more_training(flop=1.4), []),
+        (more_training(flop=1.9), [{"passes": 2.0, "k": 32}]),
+        (more_training(flop=3.2), [{"passes": 3.5, "k": 32}]),
+        (more_training(rows=2.0), [{"passes": 2.0, "k": 32}]),
+        (more_training(flop=5.0), None),
     ],
 )
 def test_what_has_to_be_trained_before_there_is_a_verdict(run, missing):
-    found = judged(run, topk(), relu())
+    base = topk()
+    measured = {"flop": 1e9, "rows": 1000}
+    base = replace(base, runs=tuple(replace(one, training={**one.training, **measured}) for one in base.runs))
+    found = judged(run, base, relu())
     assert list(found.missing) == (missing or [])
     assert found.comparable == (missing == [])
 
@@ -303,6 +318,20 @@ def test_a_larger_topk_is_a_fair_opponent_of_a_hidden_layer():
     found = judged(run, topk(), larger)
     assert found.row(EV).verdict == "improved"
     assert [c.what for c in found.confounds if not c.blocks][:1] == ["dictionary size"]
+
+
+def test_a_run_of_twice_the_compute_is_judged_beside_topk_that_went_twice_through_its_batches():
+    def measured(group, flop, steps, **more):
+        training = {"flop": flop, "rows": 1000, "steps": steps, **more}
+        return replace(group, runs=tuple(replace(one, training={**one.training, **training}) for one in group.runs))
+
+    run = more_training(flop=1.9)
+    run = replace(run, metrics={**run.metrics, EV: Value(0.85, "higher")})
+    base, again = measured(topk(), 1e9, 10), measured(topk(32, 0.84), 2e9, 20, passes=2.0)
+    assert not judged(run, base).comparable
+    found = judged(run, base, again)
+    assert (found.baseline.lookup(EV).value, found.row(EV).verdict) == (pytest.approx(0.85), "within noise")
+    assert ("steps", False) in [(confound.what, confound.blocks) for confound in found.confounds]
 
 
 def test_what_the_lab_read_off_an_sae_is_named():
