@@ -228,7 +228,9 @@ def _operation(name: str) -> Callable[..., Any]:
 def _plain(operation: torch._ops.OpOverload) -> bool:
     packet = operation.overloadpacket
     known = packet.__name__ in _ALSO or any(torch.Tag.core in getattr(packet, o).tags for o in packet.overloads())
-    unfit = operation._schema.is_mutable or any(getattr(torch.Tag, tag) in operation.tags for tag in _TAGS)
+    # An index by numbers has one shape; one by a mask is refused when rows are run side by side.
+    tags = operation.tags if packet.__name__ != "index" else ()
+    unfit = operation._schema.is_mutable or any(getattr(torch.Tag, tag) in tags for tag in _TAGS)
     return operation.namespace == "aten" and known and not unfit and packet.__name__ not in _NOT
 
 

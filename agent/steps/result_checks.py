@@ -66,7 +66,7 @@ def _own_batches(record: Record, result: RunResult, baselines: Iterable[RunResul
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Tell whether two saved SAEs hold the same tensors, up to rounding.
+    """Tell whether two saved SAEs hold the same tensors, up to rounding, and encode alike.
 
     Args:
         one: The folder of an SAE.
@@ -75,6 +75,9 @@ def same_weights(one: Path, other: Path) -> bool:
     from safetensors.numpy import load_file
 
     if not (other / "weights.safetensors").is_file():
+        return False
+    encoders = [folder / "encode.json" for folder in (one, other)]
+    if all(path.is_file() for path in encoders) and encoders[0].read_bytes() != encoders[1].read_bytes():
         return False
     ours, theirs = (load_file(folder / "weights.safetensors") for folder in (one, other))
     return ours.keys() == theirs.keys() and all(_near(ours[name], theirs[name]) for name in ours)
