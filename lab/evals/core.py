@@ -27,6 +27,7 @@ What differs, by choice:
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,7 @@ _PAPER = "arXiv:2503.09532"
 _GATED = "arXiv:2404.16014"
 _FILE, _RESIDUALS = "setup.safetensors", "residuals.bin"
 _UNDEFINED = "its denominator is zero for this SAE"
+_NOT_ASKED = "no text is run through the model (reconstruction_batches = 0)"
 
 _CE = ("cross-entropy", "cross-entropy loss", "CE loss")
 _DELTA_CE = (
@@ -112,8 +114,8 @@ class Settings:
     """SAEBench's defaults.
 
     `batch_size` is in texts of the profile's context; `reconstruction_batches` are run through the model,
-    `sparsity_batches` through the SAE only (the first of them are the same texts). `skip_outliers` leaves massive
-    activations out.
+    `sparsity_batches` through the SAE only (the first of them are the same texts); without reconstruction batches the
+    model is not loaded for a score and there are no losses. `skip_outliers` leaves massive activations out.
     """
 
     batch_size: int = 16
@@ -158,8 +160,10 @@ def prepare(ctx: Context, settings: Settings) -> Setup:
     Raises:
         LabError: there is too little text, or a setting makes no sense.
     """
-    if min(settings.batch_size, settings.reconstruction_batches) < 1:
-        raise LabError("evals.core: batch_size and reconstruction_batches must be at least 1")
+    if min(settings.batch_size, settings.sparsity_batches) < 1 or settings.reconstruction_batches < 0:
+        raise LabError(
+            "evals.core: batch_size and sparsity_batches must be at least 1, reconstruction_batches at least 0"
+        )
     if settings.sparsity_batches < settings.reconstruction_batches:
         raise LabError("evals.core: sparsity_batches must not be below reconstruction_batches")
 
@@ -194,10 +198,13 @@ def _build(ctx: Context, settings: Settings, folder: Path) -> None:
     predicts = mask[:spliced].clone()
     predicts[:, -1] = False
     predicts[:, :-1] &= ~special[:spliced, 1:]
-    if not predicts.any():
+    if spliced and not predicts.any():
         raise LabError("evals.core: the held-out text has no position that may be replaced: use longer texts")
     found = {"tokens": tokens, "mask": mask, "predicts": predicts}
-    found |= splice.reference(subject, tokens[:spliced], resid[:spliced], ablated[:spliced])
+    if spliced:
+        found |= splice.reference(subject, tokens[:spliced], resid[:spliced], ablated[:spliced])
+    else:
+        found |= {name: torch.zeros(0, tokens.shape[1]) for name in ("clean_ce", "ablated_ce", "ablated_kl")}
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / _FILE)
 
 
@@ -238,7 +245,7 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
             ce, kl = splice.losses(ctx.subject, setup.tokens[rows], clean, resid, _lengths(setup.mask[rows]), *linear)
             ces.append(ce)
             kls.append(kl)
-    metrics = sums.metrics() | _behaviour(setup, torch.cat(ces), torch.cat(kls))
+    metrics = sums.metrics() | (_behaviour(setup, torch.cat(ces), torch.cat(kls)) if ces else {})
     metrics["average_max_encoder_cosine_sim"] = _mean_max_cosine(sae.W_enc.T)
     metrics["average_max_decoder_cosine_sim"] = _mean_max_cosine(sae.W_dec)
     details = {
@@ -247,9 +254,11 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
         "tokens_left_out": int((~setup.mask).sum()),
         "left_out": "position 0, massive activations, special tokens" if settings.skip_outliers else "special tokens",
         "density": sums.histogram(),
-        "undefined": {name: _UNDEFINED for name in METRICS if not finite(metrics[name])},
+        "undefined": {name: _UNDEFINED for name, value in metrics.items() if not finite(value)},
     }
-    return Scores({name: metrics[name] for name in METRICS if finite(metrics[name])}, details)
+    if not ces:
+        details["undefined"] |= {name: _NOT_ASKED for name in METRICS if name not in metrics}
+    return Scores({name: metrics[name] for name in METRICS if finite(metrics.get(name, math.nan))}, details)
 
 
 def _behaviour(setup: Setup, ce: Tensor, kl: Tensor) -> dict[str, float]:

@@ -400,6 +400,7 @@ EV = "core.explained_variance"
     [
         ([Prediction(EV, "up", 0.001, 0.05), Prediction("core.l0", "same")], []),
         ([Prediction(EV, "down"), Prediction("core.mse", "up", 0.2)], []),
+        ([Prediction(EV, "down"), Prediction("absorption.mean_letter_f1", "up")], []),
         ([Prediction("core.l0", "same")], ["the goal"]),
         ([Prediction(EV, "up"), Prediction(EV, "down")], ["more than once"]),
         ([Prediction(EV, "up", 0.0, 1000.0)], ["a range"]),

@@ -51,7 +51,7 @@ def locally(cluster, prepared, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @contextmanager
 def started(arguments: list) -> Iterator[subprocess.Popen]:
     """A launcher, which is killed in the end."""
-    command = [sys.executable, "-m", "agent.launch", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.agent.seeded", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, env=one_thread(), stdout=subprocess.DEVNULL)
     try:
         yield process
