@@ -87,7 +87,7 @@ class Sums:
             "l2_ratio": mean["ratio"],
             "relative_reconstruction_bias": batch["bias"],
             "l0": mean["l0"],
-            "negative_share": ratio(mean["negative"], mean["l0"]),
+            "negative_share": mean["negative"] / (mean["l0"] or 1.0),
             "always_on": float((self.active > _ALWAYS * self.tokens).sum()),
             "l1": mean["l1"],
             "frac_alive": (density > 0).double().mean().item(),

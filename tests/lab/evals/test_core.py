@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def test_an_sae_that_changes_nothing_scores_perfectly(scores: Any) -> None:
     assert found.metrics["l0"] == pytest.approx(576, abs=1)
     assert found.details["undefined"] == {}
     assert sum(found.details["density"]["counts"]) + found.details["density"]["never"] == 1152
+
+
+def test_without_losses_the_model_is_not_loaded_for_a_score(
+    tiny_context: Context, settings: Settings, noisy: Any, tiny_profile: Profile
+) -> None:
+    none = dataclasses.replace(settings, reconstruction_batches=0)
+    sae, whole = noisy
+    fresh = Context(tiny_profile, "cpu")
+    found = core.score(fresh, core.prepare(tiny_context, none), sae, none)
+    assert "subject" not in vars(fresh)
+    losses = {name for name in core.METRICS if "ce_loss" in name or "kl_div" in name or name == "delta_ce"}
+    assert set(core.METRICS) - set(found.metrics) == set(found.details["undefined"]) == losses
+    assert found.metrics == {name: value for name, value in whole.metrics.items() if name not in losses}
+    assert found.details["tokens_through_model"] == 0
 
 
 def test_an_sae_that_gives_zeros_scores_like_the_ablation(scores: Any) -> None:
