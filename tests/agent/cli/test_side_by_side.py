@@ -37,7 +37,7 @@ def test_three_ideas_are_stopped_and_gone_on_with_together(prepared, ideas, tmp_
     runs = tmp_path / "runs"
     arguments = ["--idea", "all", "--model", "script", "--ideas", ideas, "--runs", runs, "--jobs", 3, *SETTINGS]
     process = subprocess.Popen(
-        [sys.executable, "-m", "agent.launch", *map(str, arguments), "--budget-tokens", "1000000"],
+        [sys.executable, "-m", "tests.agent.seeded", *map(str, arguments), "--budget-tokens", "1000000"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
