@@ -26,6 +26,11 @@ _SUBJECT = re.compile(r"\b(?:it|this|these|they|that|which|who|we|both|neither|n
 _COPULA = re.compile(
     r"\b(?:is|are|was|were|be|been|being|seems?|looks?|remains?|becomes?|stays?|proves?|appears?)\b", re.IGNORECASE
 )
+_STATES = re.compile(
+    r"\b(?:has|have|had|do|does|did|shows?|showed|gives?|gave|reach(?:es|ed)?|gets?|got|keeps?|kept|holds?|held|takes?|took"
+    r"|sits?|stands?|stood|lies?|lay|comes?|came|goes|went|falls?|fell|rises?|rose|ends?|ended|leaves?|left|makes?|made)\b",
+    re.IGNORECASE,
+)
 _ENDS_PHRASE = re.compile(
     rf"[,;:.(){REFERRED}{CITED}]|\b(?:of|in|on|at|for|from|to|with|by|as|than|and|or|but|which|that|because|since|while"
     r"|where|when|between|over|under|within|beside)\b",
@@ -125,6 +130,8 @@ def _is_bare(sentence: Sentence, evidence: Evidence, judged: bool) -> bool:
     if judged or sentence.references or not sentence.metrics or sentence.passage.kind == "heading":
         return False
     if not any(name in evidence.runs for name in sentence.named_sources):
+        return False
+    if not (_COPULA.search(text) or _STATES.search(text)):  # it names what is shown, as a caption does
         return False
     if (
         re.search(r"\b(?:fig(?:ure|s)?|tables?)\b", text, re.IGNORECASE)
