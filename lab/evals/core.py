@@ -254,10 +254,12 @@ def score(ctx: Context, setup: Setup, sae: Artifact, settings: Settings) -> Scor
         "tokens_left_out": int((~setup.mask).sum()),
         "left_out": "position 0, massive activations, special tokens" if settings.skip_outliers else "special tokens",
         "density": sums.histogram(),
-        "undefined": {name: _UNDEFINED for name, value in metrics.items() if not finite(value)},
+        "undefined": {
+            name: _UNDEFINED if name in metrics else _NOT_ASKED
+            for name in METRICS
+            if not finite(metrics.get(name, math.nan))
+        },
     }
-    if not ces:
-        details["undefined"] |= {name: _NOT_ASKED for name in METRICS if name not in metrics}
     return Scores({name: metrics[name] for name in METRICS if finite(metrics.get(name, math.nan))}, details)
 
 
