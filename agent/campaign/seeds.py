@@ -38,6 +38,10 @@ class Seeds:
         """One of the seeds that a run and its baseline are confirmed by, by its place from 0."""
         return self._drawn(f"confirmation of run {number} {place}")
 
+    def of_smoke_run(self, name: str) -> int:
+        """The seed of a smoke run, by its folder's name: one that is gone on with is the same job."""
+        return self._drawn(f"smoke run {name}")
+
     def _drawn(self, what: str) -> int:
         return int(sha256(f"{self.secret} {what}")[:16], 16) % _LARGEST
 

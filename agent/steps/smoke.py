@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +110,9 @@ def try_script(
     """
     report, limit = folder / SEEN, campaign.profile.limits.smoke_seconds
     # Started as every run is, so that it is contained as every run is.
-    given, seed = {"SAE_LAB_SMOKE_STEPS": str(STEPS), REPORT: str(report)}, secrets.randbelow(2**31)
+    given = {"SAE_LAB_SMOKE_STEPS": str(STEPS), REPORT: str(report)}
+    drawn = campaign.seeds()
+    seed = drawn.of_smoke_run(folder.name) if drawn else campaign.profile.baselines.seeds[0]
     result = run_experiment(campaign, folder, cwd, seed, what, seconds=limit, given=given, empty=empty)
     read = _read(report)
     if not result.ok or read is None or not read["finished"]:
