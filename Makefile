@@ -37,9 +37,8 @@ demo: setup
 	@$(BIN)/python -m agent.launch --idea hierarchical_orthogonal_sae --model script
 	@$(BIN)/python -m agent.writeup "$$(ls -td runs/*_hierarchical_orthogonal_sae | head -1)" --model script
 
-# One process more than there are cores, at most 5: one often waits for what another makes.
-PROCESSES = $(shell $(BIN)/python -c "import os; print(min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), 4) + 1)")
-PYTEST = $(BIN)/python -m pytest tests --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=10
+PYTEST := $(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	--durations=10
 
 test: setup
 	@$(PYTEST)

@@ -26,7 +26,7 @@ def launch(
     *arguments: object, cwd: Path | None = None, module: str = "agent.launch", **kwargs: Any
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=600, check=False, **kwargs)
+    return subprocess.run(command, cwd=cwd or ROOT, capture_output=True, text=True, timeout=1700, check=False, **kwargs)
 
 
 def strip_times(notes: str) -> str:
