@@ -150,13 +150,15 @@ class _Parameter:
 class Updates:
     """The updates of every parameter, over all optimisers of the process from now on.
 
-    Attributes: `at_a_time`, the elements that optimisers updated and that were there together.
+    Attributes: `at_a_time`, the elements that optimisers updated and that were there together; `rate`, the largest
+    learning rate that a step had, wherever the script set it.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, _Parameter] = {}
         self._gone = 0  # the most updates of a parameter that is no more
         self.at_a_time = 0
+        self.rate = 0.0
         self._hook = register_optimizer_step_post_hook(self._stepped)
 
     def close(self) -> None:
@@ -177,6 +179,8 @@ class Updates:
         return found is not None and found.tensor() is tensor
 
     def _stepped(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        rates = [group["lr"] for group in optimizer.param_groups if isinstance(group.get("lr"), int | float)]
+        self.rate = max([self.rate, *rates])
         tensors = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
         for tensor in tensors:
             if not self._knows(tensor):
@@ -199,16 +203,17 @@ def compute(module: nn.Module, updates: Updates, meter: Meter | None) -> dict[st
         meter: of the run, where it has one.
 
     Returns:
-        What `Meter.finish` gives; `updates`, the most of any parameter; `parameters_trained`, the elements that were
-        trained at a time. A parameter that is updated by hand was updated as often as it was written in place, divided
-        by how often that is done in a step.
+        What `Meter.finish` gives; `updates`, the most of any parameter; `learning_rate`, the largest of any step, where
+        it is a plain number; `parameters_trained`, the elements that were trained at a time. A parameter that is
+        updated by hand was updated as often as it was written in place, divided by how often that is done in a step.
     """
     measured = meter.finish() if meter else {}
     updates.close()
     by_hand = updates.by_hand(module)
     times = [round(one._version / max(1.0, meter.written(one) if meter else 1.0)) for one in by_hand]
     trained = updates.at_a_time + sum(one.numel() for one in by_hand)
-    return {**measured, "updates": max([updates.most, *times]), "parameters_trained": trained}
+    most = max([updates.most, *times])
+    return {**measured, "updates": most, "learning_rate": updates.rate, "parameters_trained": trained}
 
 
 def _drawn(steps: int, draw: int) -> set[int]:

@@ -17,6 +17,7 @@ from agent.results.read import Group, RunResult
 REFERENCE = "topk"
 # Settings of the training that help any architecture: what a run changes of them, its baseline is given too.
 TUNED = ("lr", "warmup_fraction", "decay_fraction", "clip_norm")
+_RATE_TOLERANCE, _FARTHEST = 0.02, 10.0
 _TELLING = ("k", "d_sae", "passes", *TUNED)
 AT_RUN = f"{REFERENCE}_at_"  # what TopK at the L0 of a run is called, before the run's name
 # A baseline larger than this many times the profile's would cost more than the run that asks for it is worth.
@@ -140,9 +141,24 @@ def _passes(run: Group, base: Group, size: Settings) -> Settings | None:
 
 
 def _tunings(run: Group, base: Group) -> tuple[Settings, ...]:
+    """The settings of the plain TopK, none, and of one that is tuned as the run is, where that is another."""
     ours, theirs = settings_of(run), settings_of(base)
     changed = {name: ours[name] for name in TUNED if name in ours and ours[name] != theirs.get(name)}
+    rate, usual = (_rate(group) for group in (run, base))
+    if rate and usual and theirs.get("lr"):
+        # The largest rate that a step had, which is the setting's where the loop makes no other of it.
+        changed.pop("lr", None)
+        if not near(rate, usual, _RATE_TOLERANCE):
+            changed["lr"] = float(f"{theirs['lr'] * rate / usual:.4g}")
+    # Far from the profile's it is another optimiser's rate, with which TopK's would only fail.
+    if "lr" in changed and theirs.get("lr") and not 1 / _FARTHEST <= changed["lr"] / theirs["lr"] <= _FARTHEST:
+        del changed["lr"]
     return ({}, changed) if changed else ({},)
+
+
+def _rate(group: Group) -> float:
+    value = group.lookup("training.learning_rate")
+    return value.value if value else 0.0
 
 
 def _find(wanted: Mapping[str, Any], topks: Iterable[Group], base: Group) -> Group | None:

@@ -158,8 +158,11 @@ def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Pat
     passes = settings.pop("passes", None)  # of the run, not of the script
     given = {"SAE_LAB_PASSES": str(passes)} if passes else {}
     told = json.dumps(settings)
-    result = run_experiment(campaign, target, code, seed, one, told, log, given=given, empty=True)
-    require(result, one, campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
+    # A baseline that is as large as a run, or goes through its batches again, may take as many times longer.
+    longer = max(1.0, settings.get("d_sae", 0) / campaign.profile.training.d_sae) * float(passes or 1)
+    limit = round(longer * (campaign.settings.run_seconds or campaign.profile.limits.run_seconds))
+    result = run_experiment(campaign, target, code, seed, one, told, log, given=given, seconds=limit, empty=True)
+    require(result, one, limit)
     seconds = round(result.seconds, 2)
     campaign.record(BaselineTrained(key=home.name, seed=seed, seconds=seconds, files=hashes(target)))
     return target

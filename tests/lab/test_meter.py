@@ -85,7 +85,7 @@ def test_measuring_changes_no_weight_and_counts_what_there_is():
     measured, found = run(Meter(STEPS, 0))
     for one, other in zip(plain.parameters(), measured.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert none == {"updates": STEPS, "parameters_trained": 2 * D_IN * D_SAE}
+    assert none == {"updates": STEPS, "learning_rate": 1e-3, "parameters_trained": 2 * D_IN * D_SAE}
     assert STEPS * PRODUCTS < found["flop"] < 1.2 * STEPS * PRODUCTS
     assert (found["updates"], found["parameters_trained"]) == (STEPS, 2 * D_IN * D_SAE)
     assert found["flop_counted"] < found["flop"]
@@ -187,3 +187,13 @@ def test_products_that_run_over_few_entries_count():
     meter.step(1)
     # Forward, the gradient of the values and that of the weights.
     assert meter.finish()["flop_counted"] > 3 * 2 * ROWS * 4 * D_IN
+
+
+def test_the_largest_learning_rate_of_a_step_is_told_wherever_it_is_set():
+    def faster(module, optimizer, x):
+        for group in optimizer.param_groups:
+            group["lr"] = 4e-3 * (x is not DATA[0])
+        step_of(module, optimizer, x)
+
+    assert run(None)[1]["learning_rate"] == 1e-3
+    assert run(None, body=faster)[1]["learning_rate"] == 4e-3

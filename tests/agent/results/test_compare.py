@@ -210,10 +210,10 @@ def relu(l0=25.0, ev=0.7):
     return Group("relu", tuple(trained(f"relu_seed{seed}", one, l0, "relu") for seed, one in enumerate(evs)))
 
 
-def more_training(flop=1.0, rows=1.0):
+def more_training(flop=1.0, rows=1.0, rate=1e-3):
     """A run that took so many times the baseline's operations in training, and rows of activations."""
     run = trained()
-    return replace(run, training={**run.training, "flop": 1e9 * flop, "rows": 1000 * rows})
+    return replace(run, training={**run.training, "flop": 1e9 * flop, "rows": 1000 * rows, "learning_rate": rate})
 
 
 def judged(run, *known):
@@ -249,11 +249,16 @@ def judged(run, *known):
         (more_training(flop=3.2), [{"passes": 3.5, "k": 32}]),
         (more_training(rows=2.0), [{"passes": 2.0, "k": 32}]),
         (more_training(flop=5.0), None),
+        # The largest rate of a step, whatever the settings say; one far off is another optimiser's.
+        (more_training(rate=1e-3), []),
+        (more_training(rate=2e-3), [{"lr": 2e-3, "k": 32}]),
+        (more_training(rate=0.1), []),
+        (trained(lr=0.5), []),
     ],
 )
 def test_what_has_to_be_trained_before_there_is_a_verdict(run, missing):
     base = topk()
-    measured = {"flop": 1e9, "rows": 1000}
+    measured = {"flop": 1e9, "rows": 1000, "learning_rate": 1e-3}
     base = replace(base, runs=tuple(replace(one, training={**one.training, **measured}) for one in base.runs))
     found = judged(run, base, relu())
     assert list(found.missing) == (missing or [])
