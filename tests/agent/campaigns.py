@@ -16,10 +16,25 @@ from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
 from agent.compute.executor import make_executor
 from agent.idea import parse_idea
+from agent.models.base import Reply, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "profiles" / "tiny.toml"
 IDEA = "hierarchical_orthogonal_sae"
+
+
+class Says:
+    """A model that gives its replies in order."""
+
+    name = "says"
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.asked: list[str] = []
+
+    def ask(self, request: Request) -> Reply:
+        self.asked.append(request.prompt)
+        return Reply(self.replies.pop(0), call=len(self.asked))
 
 
 def launch(

@@ -10,27 +10,13 @@ from agent.campaign.events import Edited, Refused
 from agent.campaign.state import Run
 from agent.campaign.workspace import Workspace
 from agent.compute.executor import make_executor
-from agent.models.base import Reply, Request
 from agent.steps.propose import propose
 from bench.writeup.cases import unpack
+from tests.agent.campaigns import Says
 
 BLOCK = "experiment.py\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
 GOOD = "core.explained_variance up by 0.001..0.05\n"
 BOAST = "Run 4 improves explained variance over TopK from 0.70 to 0.91 and removes absorption altogether."
-
-
-class Says:
-    """A model that gives its replies in order."""
-
-    name = "says"
-
-    def __init__(self, *replies: str) -> None:
-        self.replies = list(replies)
-        self.asked: list[str] = []
-
-    def ask(self, request: Request) -> Reply:
-        self.asked.append(request.prompt)
-        return Reply(self.replies.pop(0), call=len(self.asked))
 
 
 @pytest.fixture

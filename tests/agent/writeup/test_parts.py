@@ -5,27 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.models.base import Reply, Request
 from agent.results.read import Value
 from agent.writeup.latex import Problem, read_log
 from agent.writeup.numbers import escaped, in_tex
 from agent.writeup.paper import split_title
 from agent.writeup.peer_review import review
+from tests.agent.campaigns import Says
 from tests.agent.writeup.papers import REVIEW
-
-
-class Says:
-    """A model that gives its replies in order."""
-
-    name = "says"
-
-    def __init__(self, *replies: str) -> None:
-        self.replies = list(replies)
-        self.asked: list[str] = []
-
-    def ask(self, request: Request) -> Reply:
-        self.asked.append(request.prompt)
-        return Reply(self.replies.pop(0))
 
 
 def test_a_review_out_of_form_is_asked_for_again(tmp_path: Path) -> None:
