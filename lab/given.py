@@ -80,7 +80,7 @@ class Given:
 
     @property
     def passes(self) -> str:
-        """How often the batches are gone through, as `lab.schedule.schedule` takes it."""
+        """The number of times that the batches are gone through, as `lab.schedule.schedule` takes it."""
         return self._values.get(PASSES, "")
 
     @property

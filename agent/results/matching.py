@@ -123,7 +123,7 @@ def _size(run: Group, base: Group) -> Settings | None:
 
 
 def _passes(run: Group, base: Group, size: Settings) -> Settings | None:
-    """How often a TopK of a size goes through its batches to take as much compute, and as many rows, as a run.
+    """The number of times that a TopK of a size has to go through its batches to be trained as much as a run.
 
     Returns:
         Nothing where once will do; None where it would be too often.

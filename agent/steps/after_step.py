@@ -45,7 +45,8 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if commit:
         state = campaign.state
         newest = state.runs[-1] if state.runs else None
-        about = "Baselines" if newest is None else f"{newest.name}: {newest.status}"
+        matched = newest is not None and newest.last is not None and newest.last.matched is not None
+        about = f"{newest.name}: {'matched' if matched else newest.status}" if newest else "Baselines"
         closed = state.confirmation is not None and state.confirmation.closed
         campaign.workspace.commit_notes("figures" if state.figures else "confirmation" if closed else about)
 

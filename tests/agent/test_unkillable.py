@@ -55,6 +55,8 @@ SUBJECTS = [
     "run_1: A higher learning rate",
     *(["run_1 (attempt 2): A higher learning rate"] if WHOLE else []),
     "Notes: run_1: scored",
+    # Its learning rate is not the baseline's: it is compared with one that has the same.
+    "Notes: run_1: matched",
     *(["Notes: confirmation"] if WHOLE else []),
     "Plots: A label",
     "Notes: figures",
