@@ -60,10 +60,16 @@ def _score(
         start = now()
         scores = module.score(ctx, setup, sae, chosen)
         seconds = _waited(ctx, now) - start
-        row = {"eval": name, "sae": sae_name, "seed": seed, "metrics": scores.metrics}
+        row = {"eval": name, "sae": sae_name, "seed": seed, "metrics": _as_saebench(scores.metrics)}
         rows.append({**row, "seconds": seconds, "setup_seconds": setup_seconds})
         sys.stderr.write(f"lab: {name} {sae_name} seed {seed}: {seconds:.1f} s, set-up {setup_seconds:.1f} s\n")
     return rows
+
+
+def _as_saebench(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics under SAEBench's names: those that mean something else in the lab have its number under another name."""
+    theirs = {name.removesuffix("_saebench"): value for name, value in metrics.items() if name.endswith("_saebench")}
+    return {**{name: value for name, value in metrics.items() if not name.endswith("_saebench")}, **theirs}
 
 
 @contextmanager

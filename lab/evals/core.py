@@ -1,16 +1,19 @@
 """Core metrics: what a reconstruction keeps of the model's behaviour and of the residual stream, and how sparse it is.
 
-The names and definitions are those of SAEBench 0.6.0 (Karvonen et al. 2025, arXiv:2503.09532), which took them from
+Names and most definitions are those of SAEBench 0.6.0 (Karvonen et al. 2025, arXiv:2503.09532), which took them from
 SAELens. Residuals at the hook, the loss without the SAE and both ablation figures depend on no SAE: they are set-up. A
 score encodes, decodes and runs only the layers after the hook.
 
-SAEBench's quirks that are kept, so that numbers compare:
-- ``explained_variance`` subtracts the squared mean of x² (over tokens and coordinates) from E‖x‖², not the squared mean
-  of x. It is close to 1 - resid / E‖x‖² and depends on the scale of x. ``fraction_variance_unexplained`` is the usual
-  centred definition beside it.
+What means something else here than there, and SAEBench's own number, kept so that numbers compare:
+- ``explained_variance`` is the centred one, 1 - Σ‖x - x_hat‖² / Σ‖x - mean x‖² over all tokens, as SAELens and
+  dictionary_learning report it; ``fraction_variance_unexplained`` is 1 minus that. ``explained_variance_saebench``
+  subtracts the squared mean of x² (over tokens and coordinates) from E‖x‖², not the squared mean of x: it is close to
+  1 - E‖x - x_hat‖² / E‖x‖², depends on the scale of x, and is left out where its denominator is not positive.
+- ``mse`` is the squared error of a token, summed over coordinates, averaged over tokens. ``mse_saebench`` is divided by
+  the number of tokens in a batch once more, so it depends on `batch_size`.
+
+SAEBench's quirks that are kept:
 - ``explained_variance_legacy`` is a mean over tokens of per-token ratios, around the mean of `batch_size` texts.
-- ``mse`` is the squared error summed over coordinates and divided by the number of tokens in a batch, so it depends on
-  `batch_size`.
 - a score is (ablation - sae) / (ablation - clean); a latent counts in densities when above 0, in l0 when not 0.
 
 What differs, by choice:
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 _PAPER = "arXiv:2503.09532"
 _GATED = "arXiv:2404.16014"
 _FILE, _RESIDUALS = "setup.safetensors", "residuals.bin"
-_UNDEFINED = "its denominator is zero for this SAE"
+_UNDEFINED = "its denominator is not positive for this SAE"
 _NOT_ASKED = "no text is run through the model (reconstruction_batches = 0)"
 
 _CE = ("cross-entropy", "cross-entropy loss", "CE loss")
@@ -84,12 +87,14 @@ METRICS: dict[str, Metric] = {
     "kl_div_score": Metric("higher", "", _PAPER, names=("KL score", "KL divergence score")),
     "kl_div_with_sae": Metric("lower", "nats", _PAPER, headline=True, names=("KL", "KL divergence", "KL div")),
     "kl_div_with_ablation": Metric(None, "nats", _PAPER, of_sae=False),
-    "explained_variance": Metric("higher", "", _PAPER, headline=True, names=(*_EXPLAINED, *_QUALITY)),
+    "explained_variance": Metric("higher", "", headline=True, names=(*_EXPLAINED, *_QUALITY)),
+    "explained_variance_saebench": Metric("higher", "", _PAPER, names=("SAEBench's explained variance",)),
     "explained_variance_legacy": Metric("higher", "", _PAPER),
     "fraction_variance_unexplained": Metric(
-        "lower", "", headline=True, names=("fraction of variance unexplained", "unexplained variance", "FVU", *_ERROR)
+        "lower", "", names=("fraction of variance unexplained", "unexplained variance", "FVU", *_ERROR)
     ),
-    "mse": Metric("lower", "", _PAPER, names=("mean squared error", "MSE loss", *_ERROR)),
+    "mse": Metric("lower", "", names=("mean squared error", "MSE loss", *_ERROR)),
+    "mse_saebench": Metric("lower", "", _PAPER, names=("SAEBench's MSE",)),
     "cossim": Metric("higher", "", _PAPER, headline=True, names=("cosine similarity", "cosine")),
     "l2_norm_in": Metric(None, "", _PAPER, of_sae=False),
     "l2_norm_out": Metric(None, "", _PAPER),

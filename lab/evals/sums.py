@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -75,12 +76,16 @@ class Sums:
         mean = {name: value / self.tokens for name, value in self.total.items()}
         batch = {name: sum(values) / len(values) for name, values in self.batch.items()}
         density = self.fired / self.tokens
+        saebench = batch["squared_in"] - (batch["squared_in"] / self.d) ** 2
         centred = mean["squared_in"] - (self.x_sum / self.tokens).square().sum().item()
         found = {
-            "explained_variance": 1 - ratio(batch["error"], batch["squared_in"] - (batch["squared_in"] / self.d) ** 2),
-            "explained_variance_legacy": mean["legacy"],
+            "explained_variance": 1 - ratio(mean["error"], centred),
             "fraction_variance_unexplained": ratio(mean["error"], centred),
-            "mse": mean["mse"],
+            # Where E‖x‖² exceeds d² its denominator is negative, and the worse of two reconstructions scores higher.
+            "explained_variance_saebench": 1 - ratio(batch["error"], saebench) if saebench > 0 else math.nan,
+            "explained_variance_legacy": mean["legacy"],
+            "mse": mean["error"],
+            "mse_saebench": mean["mse"],
             "cossim": mean["cossim"],
             "l2_norm_in": mean["norm_in"],
             "l2_norm_out": mean["norm_out"],

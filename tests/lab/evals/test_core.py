@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lab.errors import LabError
 from lab.evals import core
 from lab.evals.base import Context, Scores
 from lab.evals.core import Settings, Setup
+from lab.evals.sums import Sums
 from lab.settings import Profile
 from lab.subject import Subject
 from tests.lab.conftest import save_kind
@@ -45,10 +47,10 @@ def scores(tiny_context: Context, setup: Setup, settings: Settings, save_sae: An
 def test_an_sae_that_changes_nothing_scores_perfectly(scores: Any) -> None:
     found: Scores = scores("identity")
     assert set(found.metrics) == set(core.METRICS)
-    perfect = {"ce_loss_score", "kl_div_score", "explained_variance", "explained_variance_legacy", "cossim", "l2_ratio"}
-    for name in (*perfect, "relative_reconstruction_bias"):
+    variances = (f"explained_variance{which}" for which in ("", "_saebench", "_legacy"))
+    for name in (*variances, "ce_loss_score", "kl_div_score", "cossim", "l2_ratio", "relative_reconstruction_bias"):
         assert found.metrics[name] == pytest.approx(1, abs=1e-5), name
-    for name in ("delta_ce", "kl_div_with_sae", "mse", "fraction_variance_unexplained"):
+    for name in ("delta_ce", "kl_div_with_sae", "mse", "mse_saebench", "fraction_variance_unexplained"):
         assert found.metrics[name] == pytest.approx(0, abs=1e-5), name
     assert found.metrics["l0"] == pytest.approx(576, abs=1)
     assert found.details["undefined"] == {}
@@ -145,7 +147,8 @@ def test_statistics_are_saebenchs_formulas(setup: Setup, settings: Settings, noi
         error = (x - y).square().sum(1)
         fired += (acts > 0).sum(0)
         for name, value in {
-            "mse": error / len(x),
+            "mse": error,
+            "mse_saebench": error / len(x),
             "legacy": 1 - error / (x - x.mean(0)).square().sum(1),
             "cossim": torch.nn.functional.cosine_similarity(x, y, dim=1),
             "l2_norm_in": x.norm(dim=1),
@@ -165,8 +168,9 @@ def test_statistics_are_saebenchs_formulas(setup: Setup, settings: Settings, noi
     x = torch.cat(rows["x"])
     density = fired / len(x)
     expected = {
-        **{name: mean[name] for name in ("mse", "cossim", "l2_norm_in", "l2_norm_out", "l2_ratio", "l0", "l1")},
-        "explained_variance": 1 - mean["errors"] / (mean["squares"] - mean["coordinates"] ** 2),
+        **{name: mean[name] for name in ("mse", "mse_saebench", "cossim", "l2_norm_in", "l2_norm_out", "l2_ratio", "l0", "l1")},
+        "explained_variance": 1 - (torch.cat(rows["error"]).sum() / (x - x.mean(0)).square().sum()).item(),
+        "explained_variance_saebench": 1 - mean["errors"] / (mean["squares"] - mean["coordinates"] ** 2),
         "explained_variance_legacy": mean["legacy"],
         "relative_reconstruction_bias": mean["bias"],
         "fraction_variance_unexplained": (torch.cat(rows["error"]).sum() / (x - x.mean(0)).square().sum()).item(),
@@ -210,3 +214,22 @@ def test_senseless_settings_are_an_error(tiny_context: Context, values: tuple[in
 def test_too_little_text_is_an_error(tiny_context: Context) -> None:
     with pytest.raises(LabError, match="held-out text gives only"):
         core.prepare(tiny_context, Settings(100_000, 1, 1))
+
+
+def test_the_better_of_two_reconstructions_explains_more_at_any_scale_and_saebenchs_number_is_left_out_where_it_lies():
+    torch.manual_seed(0)
+    mean, x = torch.randn(24), torch.randn(500, 24)
+    for scale in (0.1, 1.0, 4.9, 30.0):
+        rows = scale * (x + 3 * mean)
+        found = {}
+        for kept in (0.9, 0.5):
+            sums = Sums(1)
+            sums.add(rows, torch.ones(500, 1), kept * rows)
+            found[kept] = sums.metrics()
+        centred = 1 - 0.1**2 * rows.square().sum() / (rows - rows.mean(0)).square().sum()
+        assert found[0.9]["explained_variance"] == pytest.approx(float(centred), rel=1e-4)
+        assert found[0.9]["explained_variance"] > found[0.5]["explained_variance"]
+        defined = rows.square().sum(1).mean() < 24**2
+        theirs = [metrics["explained_variance_saebench"] for metrics in found.values()]
+        assert all(map(math.isfinite, theirs)) == bool(defined)
+        assert not defined or theirs[0] > theirs[1]
