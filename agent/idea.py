@@ -19,6 +19,21 @@ from agent.base.keys import scrub
 from agent.base.places import IDEAS, OWN_IDEAS
 
 Text = Annotated[str, Field(min_length=1)]
+METRIC = r"^[a-z_]+\.[a-z0-9_]+$"
+
+
+class IdeaGoal(BaseModel):
+    """The metric that an idea is to improve.
+
+    Args:
+        metric: For example `core.delta_ce`.
+        smallest: The smallest effect that would matter, in the metric's unit; the profile's when None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: Annotated[str, Field(pattern=METRIC)]
+    smallest: Annotated[float, Field(gt=0)] | None = None
 
 
 class Idea(BaseModel):
@@ -30,6 +45,9 @@ class Idea(BaseModel):
         Experiment: What is to be run.
         Technical_Details: The method, with its formulas.
         Implementation_Plan: The steps in the code.
+        Goal: What it is to improve; the profile's goal when None.
+        Guards: The metrics that it must not make worse, with by how much it may (null: as much as would matter of
+            them); the profile's when None.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, str_strip_whitespace=True)
@@ -39,6 +57,8 @@ class Idea(BaseModel):
     Experiment: Text
     Technical_Details: Text
     Implementation_Plan: Text
+    Goal: IdeaGoal | None = None
+    Guards: dict[Annotated[str, Field(pattern=METRIC)], Annotated[float, Field(ge=0)] | None] | None = None
 
 
 def list_ideas(folder: Path = IDEAS) -> list[str]:

@@ -27,6 +27,7 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -185,8 +186,9 @@ def _entry(
     metrics = {}
     for name, value in scores.metrics.items():
         metric = module.METRICS[name]
-        described = {"better": metric.better, "unit": metric.unit, "headline": metric.headline, "of_sae": metric.of_sae}
-        metrics[name] = {"value": value, **described, "names": list(metric.names)}
+        described = dataclasses.asdict(metric)
+        del described["paper"]
+        metrics[name] = {"value": value, **described}
     return {
         "key": key,
         "metrics": metrics,

@@ -126,6 +126,18 @@ class ExpectedSettings(_Settings):
     run_seconds: float = Field(gt=0.0)
 
 
+class GoalSettings(_Settings):
+    """What a campaign asks of a run, unless its idea or its user asks something else.
+
+    `goal` is the metric to improve; `smallest` has the smallest effect that would matter of a metric, `guards` the
+    metrics that must not get worse, with by how much they may, all in the metric's unit.
+    """
+
+    goal: str = "core.explained_variance"
+    smallest: dict[str, float] = Field(default_factory=dict)
+    guards: dict[str, float] = Field(default_factory=dict)
+
+
 class Profile(_Settings):
     """All settings of one subject model. `name` is the file's name without .toml; `path` is where it was read."""
 
@@ -140,6 +152,7 @@ class Profile(_Settings):
     default_evals: tuple[str, ...] = Field(default=("core", "absorption"), strict=False)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    goals: GoalSettings = Field(default_factory=GoalSettings)
     expected: ExpectedSettings | None = None
 
 

@@ -165,7 +165,7 @@ def _without_computed(passage: Passage, evidence: Evidence) -> Passage:
     text = passage.text
     for start, end in _pieces(text):
         piece = normalised(text[start:end])
-        if len(piece) >= SHORTEST_QUOTATION and piece in evidence.computed:
+        if len(piece) >= SHORTEST_QUOTATION and piece in evidence.computed and re.search(r"\d", piece):
             text = text[:start] + " " * (end - start) + text[end:]
     return replace(passage, text=text) if text != passage.text else passage
 

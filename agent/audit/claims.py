@@ -24,6 +24,8 @@ from agent.audit.words import (
     speaks_of_no_result,
 )
 
+# An effect that would matter is left out; version 0.1.0 had one word for this and for what was not seen.
+UNCHANGED = ("no effect", "within noise")
 _BASE = re.compile(
     r"\b(?:relative to|compared (?:with|to)|over|against|than|versus|vs\.?|beside|from|on)\s+(?:(?:in|for|with"
     r"|that|those) )?"
@@ -286,13 +288,13 @@ def _check_overall(
         base = next((b for b in bases if b != subject), evidence.base_of(subject))
         verdicts = {m.names[0]: evidence.judge(subject, m.names[0], base).verdict for m in metrics}
         if word.kind == "same":
-            holds = all(verdict == "within noise" for verdict in verdicts.values())
+            holds = all(verdict in UNCHANGED for verdict in verdicts.values())
         else:
             wanted, other = ("improved", "worse") if word.kind == "better" else ("worse", "improved")
             holds = wanted in verdicts.values() and other not in verdicts.values()
         if holds == negated:
-            found = "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items() if verdict != "within noise")
-            reason = f"'{match[0]}' does not hold for {subject} beside {base}: {found or 'all within noise'}"
+            found = "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items() if verdict not in UNCHANGED)
+            reason = f"'{match[0]}' does not hold for {subject} beside {base}: {found or 'no effect on any'}"
             yield Fault(sentence.passage.start + match.start(), reason)
             return
 
@@ -352,9 +354,9 @@ def _holds(
         case "down":
             return outside and delta < 0
         case "same":
-            return one.verdict in ("within noise", "improved")
+            return one.verdict in (*UNCHANGED, "improved")
         case "noise":
-            return one.verdict == "within noise"
+            return one.verdict in (*UNCHANGED, "undecided")
         case "void":
             return one.verdict == "not comparable"
     own, theirs = evidence.lookup(subject, metric), evidence.lookup(base, metric)

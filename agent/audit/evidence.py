@@ -41,6 +41,7 @@ class Judgement:
     delta: float | None
     why: str = ""
     margin: float | None = None
+    smallest: float = 0.0
 
 
 @dataclass
@@ -185,7 +186,7 @@ class Evidence:
         if row is None:
             return Judgement("no baseline", None)
         blocking = "; ".join(str(confound) for confound in comparison.confounds if confound.blocks)
-        return Judgement(row.verdict, row.delta, blocking, row.margin)
+        return Judgement(row.verdict, row.delta, blocking, row.margin, row.smallest)
 
     def _result(self, source: str) -> RunResult:
         if source in self.runs:
@@ -286,6 +287,7 @@ def _facts(run: "Run") -> set[float]:
 def _computed(record: "Record") -> Iterator[str]:
     """The texts that the loop computes for its notes where no reference reaches: confirmation, grid, confounds."""
     from agent.report.closing import chance_text, confirmation_text
+    from agent.report.tables import asked_text
     from agent.results.frontier import beside_frontier
 
     yield from confirmation_text(record)
@@ -294,3 +296,4 @@ def _computed(record: "Record") -> Iterator[str]:
         baseline_set = run.last.baseline_set if run.last else None
         yield beside_frontier(record.verdict(run), record.grid(baseline_set), record.goal)
         yield from map(str, record.verdict(run).confounds)
+        yield from (f"- {line}" for line in asked_text(record, record.verdict(run)))

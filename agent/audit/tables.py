@@ -11,10 +11,13 @@ from agent.audit.mentions import Numeral, Reader, Sentence, find_numerals
 from agent.audit.numbers import Fault, explain, matches
 from agent.audit.passages import Cell, Passage
 from agent.audit.references import check_cell_references
+from agent.results.compare import MARKS
 
 _CHANGE = re.compile(r"\bchange|differ|delta|Δ|\bvs\b|against", re.IGNORECASE)
-_VERDICT = re.compile(r"\b(?:improved|worse|within noise|changed|not comparable|not scored)\b")
-_MARKS = {"~": "within noise", "n/c": "not comparable"}
+_VERDICT = re.compile(
+    r"\b(?:improved|worse|no effect|undecided|within noise|changed|not comparable|not measurable|not scored)\b"
+)
+_MARKS = {mark: verdict for verdict, mark in reversed(MARKS.items())}
 
 
 def check_row(row: Passage, document: Document, reader: Reader, evidence: Evidence) -> Iterator[Fault]:
@@ -141,7 +144,8 @@ def _verdict(
     base = next(iter(resolve(title.named_sources, runs, evidence)), "")
     base = base if base in evidence.sources else evidence.base_of(runs[0])
     right = evidence.judge(runs[0], metrics[0], base).verdict
-    if right != said:
+    # One mark stands for two, of which a run has one or the other.
+    if right != said and not (mark and said in MARKS and MARKS.get(right) == MARKS[said]):
         yield Fault(cell.start, f"'{said}': {metrics[0]} of {runs[0]} beside {base} is {right}", right)
 
 

@@ -18,15 +18,17 @@ from agent.gates.canonical import code_key
 from agent.idea import Idea, parse_idea
 from agent.results.compare import (
     JUDGED,
-    RULES,
+    TERMS_OF_BEFORE,
     Comparison,
     Tally,
+    Terms,
     best_comparison,
     compare,
     comparison_of_before,
     count_outside,
 )
 from agent.results.confounds import L0
+from agent.results.goals import Guard, guards_of, improved
 from agent.results.matching import AT_RUN, between
 from agent.results.read import Group, RunResult, Value, load_groups, load_result
 
@@ -252,9 +254,33 @@ class Record:
         score = run.last.score
         groups = self.groups(run.last.baseline_set if score else None).values()
         changed = run.last.changed if score else self.state.changed
-        if score and score.rules < RULES:
+        if score and score.rules < 2:
             return comparison_of_before(result, groups, changed)
-        return best_comparison(result, groups, changed, self.goal, self.settings.matched)
+        return best_comparison(result, groups, changed, self.goal, self.settings.matched, self.terms(run))
+
+    def terms(self, run: Run) -> Terms:
+        """The terms on which a run is judged: what matters, and the spreads of the baselines that there were then."""
+        assert run.last is not None
+        if run.last.score and run.last.score.rules < 2:
+            return TERMS_OF_BEFORE
+        later = {
+            name
+            for other in self.state.runs
+            for attempt in other.attempts
+            if other.number > run.number and attempt.matched
+            for name in attempt.matched.runs
+        }
+        known = self.groups(run.last.baseline_set if run.last.score else None).values()
+        others = tuple(group for group in known if not later & {one.name for one in group.runs})
+        return Terms(self.settings.smallest, others)
+
+    def guards(self, comparison: Comparison) -> tuple[Guard, ...]:
+        """The guards of the campaign, as a run came out."""
+        return guards_of(comparison, self.settings.guards)
+
+    def improved(self, comparison: Comparison) -> bool:
+        """Tell whether a run improved in the goal and broke no guard."""
+        return improved(comparison, self.goal, self.settings.guards)
 
     def between(self, source: str, base: str, baseline_set: int | None = None) -> Comparison:
         """Any two things that have results, the first beside the second.
@@ -289,7 +315,8 @@ class Record:
         if len(set(sets)) > 1:
             changed.append(OTHER_BASELINES)
         noise = self.verdict(second).baseline if second else next(iter(self.groups(of_set).values()), None)
-        return compare(ours, theirs, noise, changed)
+        judged = first or second
+        return compare(ours, theirs, noise, changed, self.terms(judged) if judged else Terms(self.settings.smallest))
 
     def beside_earlier(self, run: Run) -> Comparison | None:
         """A scored run beside the best of those before it; None where none before it was comparable."""
@@ -320,7 +347,8 @@ class Record:
     def on_fresh_seeds(self, plan: Confirmation) -> Comparison:
         """The comparison of a confirmation whose runs are scored."""
         fresh = self.fresh_groups()
-        return compare(fresh[f"run_{plan.run}_confirm"], fresh[plan.baseline])
+        terms = self.terms(self.state.runs[(plan.run or 0) - 1])
+        return compare(fresh[f"run_{plan.run}_confirm"], fresh[plan.baseline], terms=terms)
 
     def tally(self) -> Tally:
         """Count the comparisons that a reader picks from: every headline metric of every run with its baseline."""

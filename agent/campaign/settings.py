@@ -55,6 +55,8 @@ class Settings(BaseModel):
             (`slurm`) beside the other settings, null where nothing is asked.
         sandbox: Whether what the model writes is contained; False only by the user's word.
         goal: The metric by which one run is better than another; None takes explained variance where it is scored.
+        smallest: The smallest effect that matters, by metric and in its unit; of others it is a share of their value.
+        guards: The metrics that must not get worse, with by how much they may; None for as much as would matter.
         confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
         matched: Whether a run at another L0 gets a baseline at that L0.
         stale_ok: Whether to go on with baselines that something changed since, and give no verdicts against them.
@@ -82,6 +84,8 @@ class Settings(BaseModel):
     executor_settings: dict[str, SerializeAsAny[ExecutorSettings]] = Field(default_factory=dict)
     sandbox: bool = True
     goal: str | None = None
+    smallest: dict[str, float] = Field(default_factory=dict)
+    guards: dict[str, float | None] = Field(default_factory=dict)
     confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3
     matched: bool = True
     stale_ok: bool = False

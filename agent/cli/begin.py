@@ -1,7 +1,8 @@
 """Before a campaign goes on: everything that can be wrong is checked, then its folder is made, or taken up."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,15 @@ def check(arguments: argparse.Namespace, name: str) -> Checked:
 
         find_aider()
     choose_sandbox(not arguments.no_sandbox)
-    if arguments.goal:
-        _check_goal(arguments.goal, arguments.evals.split(",") if arguments.evals else profile.default_evals)
+    evals, asked = _asked(arguments, idea, profile)
     given = {
         **_may_change(arguments),
         "profile": str(profile.path),
         "model": _spec(choice),
         "editor": arguments.editor,
-        "evals": tuple(arguments.evals.split(",")) if arguments.evals else None,
+        "evals": evals,
         "device": arguments.device,
-        "goal": arguments.goal,
+        **asked,
     }
     settings = _validated({key: value for key, value in given.items() if value is not None})
     executor = executor_of(settings)
@@ -232,16 +232,69 @@ def _validated(values: dict[str, Any]) -> Settings:
         raise AgentError(f"{option}: {said}, not {first['input']!r}") from error
 
 
-def _check_goal(goal: str, evals: Iterable[str]) -> None:
-    """A metric that nothing scores would be noticed only after the baselines."""
-    from lab.evals import choose as chosen
-    from lab.evals import load
+def _asked(
+    arguments: argparse.Namespace, idea: Idea, profile: Profile
+) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
+    """The evaluations that score a run, and what is asked of it: by the user, else the idea, else the profile.
 
-    known = [
-        f"{name}.{metric}" for name in chosen(evals) for metric, about in load(name).METRICS.items() if about.better
-    ]
-    if goal not in known:
-        raise AgentError(f"--goal {goal}: no evaluation scores it with a direction; there are {', '.join(known)}")
+    Raises:
+        AgentError: What is asked can't be scored, or does not tell better from worse.
+    """
+    from lab.evals import choose as chosen
+
+    evals = list(arguments.evals.split(",") if arguments.evals else profile.default_evals)
+    scored, usual = list(chosen(evals)), profile.goals
+    smallest = {name: value for name, value in usual.smallest.items() if name.partition(".")[0] in scored}
+    goal = usual.goal if usual.goal.partition(".")[0] in scored else None
+    guards: dict[str, float | None] = {
+        name: value for name, value in usual.guards.items() if name.partition(".")[0] in scored
+    }
+    if idea.Goal and not arguments.goal:
+        goal = _known_metric(idea.Goal.metric, f"{idea.Name}.json, Goal")
+        smallest |= {goal: idea.Goal.smallest} if idea.Goal.smallest else {}
+    if idea.Guards is not None:
+        guards = {_known_metric(name, f"{idea.Name}.json, Guards"): value for name, value in idea.Guards.items()}
+    if arguments.goal:
+        goal, size = _metric_and_size(arguments.goal, "--goal")
+        smallest |= {goal: size} if size else {}
+    if arguments.guard:
+        given = [] if arguments.guard == ["none"] else arguments.guard
+        guards = dict(_metric_and_size(text, "--guard") for text in given)
+    guards.pop(goal or "", None)
+    wanted = [name.partition(".")[0] for name in (goal, *guards) if name]
+    more = [name for name in dict.fromkeys(wanted) if name not in scored]
+    changed = tuple(evals + more) if arguments.evals or more else None
+    return changed, {"goal": goal, "smallest": smallest or None, "guards": guards or None}
+
+
+def _metric_and_size(text: str, option: str) -> tuple[str, float | None]:
+    """A metric, and the size behind its colon, where there is one."""
+    name, colon, size = text.partition(":")
+    metric = _known_metric(name, option)
+    if not colon:
+        return metric, None
+    try:
+        number = float(size)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise AgentError(
+            f"{option} {text}: give a size above 0 in the metric's unit behind the colon, as in {name}:0.01"
+        )
+    return metric, number
+
+
+def _known_metric(name: str, where: str) -> str:
+    """A metric that an evaluation scores, and that is better one way; else it would be noticed after the baselines."""
+    from lab.evals import TABLE, load
+
+    evaluation = name.partition(".")[0]
+    metrics = load(evaluation).METRICS if evaluation in TABLE else {}
+    directed = [f"{evaluation}.{each}" for each, about in metrics.items() if about.better and about.of_sae]
+    if name not in directed:
+        known = ", ".join(directed) or f"evaluations are {', '.join(TABLE)}"
+        raise AgentError(f"{where} {name}: no evaluation scores it with a direction; there are {known}")
+    return name
 
 
 def _spec(choice: Choice) -> str:

@@ -73,7 +73,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--no-sandbox", action="store_true", help="run what the model writes with all your rights (not advised)"
     )
     parser.add_argument(
-        "--goal", metavar="METRIC", help="by which one run is better (default: core.explained_variance)"
+        "--goal",
+        metavar="METRIC[:SMALLEST]",
+        help="what a run is to improve, and the smallest effect that matters (default: the idea's, else the profile's)",
+    )
+    parser.add_argument(
+        "--guard",
+        action="append",
+        metavar="METRIC[:MARGIN]",
+        help="what a run must not make worse, and by how much it may; again for more; none for no guard",
     )
     parser.add_argument(
         "--confirm", type=int, metavar="N", help="fresh seeds for the run that improved most (default: 3; 0: none)"

@@ -7,7 +7,9 @@ from agent.campaign.state import Run
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.tables import baseline_detail, detail, one_line_table
 
-ARROWS = "(+) higher is better, (-) lower is better, ~ within noise; baselines are means over seeds"
+ARROWS = (
+    "(+) higher is better, (-) lower is better, = no effect that matters, ~ undecided; baselines are means over seeds"
+)
 REPLY_SHOWN = 6000
 
 
@@ -81,4 +83,6 @@ def system_prompt(record: Record) -> str:
         matched=record.settings.matched,
         confirm=record.settings.confirm,
         goal=record.goal,
+        smallest=record.settings.smallest.get(record.goal),
+        guards=record.settings.guards,
     )

@@ -34,10 +34,12 @@ def chance_text(record: Record) -> str:
     count = record.tally()
     if not count.made:
         return ""
+    named = ", ".join(f"{metric} of {run}" for run, metric in count.kept)
     return (
-        f"{count.made} comparisons of a headline metric with its baseline were made and {count.outside} lie outside "
-        f"their 95% interval; if no change had any effect, about {count.expected:.1f} would. A single one outside is a "
-        "lead; what is confirmed on fresh seeds is a finding."
+        f"{count.made} comparisons of a headline metric with its baseline were made, and {count.outside} have an "
+        f"interval that leaves out 0; if no change had any effect, about {count.expected:.1f} would. With false "
+        f"discoveries held to 5% (Benjamini and Hochberg) these are left: {named or 'none'}. One of them is a lead; "
+        "what is confirmed on fresh seeds is a finding."
     )
 
 

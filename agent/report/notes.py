@@ -10,7 +10,7 @@ from agent.campaign.folder import EXPERIMENT
 from agent.campaign.record import Record
 from agent.campaign.state import Run
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.tables import columns, headlines, metric_table, outcomes, run_table, sign, told
+from agent.report.tables import asked_text, columns, headlines, metric_table, outcomes, run_table, sign, told
 from agent.results.compare import Comparison
 from agent.results.frontier import beside_frontier
 
@@ -128,6 +128,7 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
         "confounds": "; ".join(map(str, comparison.confounds)) if comparison else "",
         "against": _against(comparison) if comparison else "",
         "frontier": beside_frontier(comparison, record.grid(baseline_set), record.goal) if comparison else "",
+        "asked": asked_text(record, comparison) if comparison else [],
         "table": metric_table(record, run, comparison, headlines(record)) if comparison else "",
         "predictions": outcomes(run, comparison) if comparison else [],
         "prediction": expectation(record, run),

@@ -2,7 +2,7 @@
 
 from agent.campaign.record import Record
 from agent.campaign.state import Run
-from agent.results.compare import Comparison, Row
+from agent.results.compare import MARKS, Comparison, Row
 from agent.results.predictions import outcome
 from agent.results.read import Value, shown
 from agent.results.references import fill
@@ -15,14 +15,6 @@ BRIEF = (
     "absorption.mean_absorption_fraction_score",
     "absorption.mean_letter_f1",
 )
-MARKS = {
-    "improved": "improved",
-    "worse": "worse",
-    "within noise": "~",
-    "changed": "changed",
-    "not comparable": "n/c",
-    "not scored": "not scored",
-}
 
 
 def sign(value: Value) -> str:
@@ -113,18 +105,18 @@ def detail(record: Record, run: Run) -> str:
     if comparison.confounds:
         lines.append(f"Confounds: {'; '.join(map(str, comparison.confounds))}")
     lines += [f"Predicted {line}" for line in outcomes(run, comparison)]
-    noise = []
+    lines += asked_text(record, comparison)
+    quiet: dict[str, list[str]] = {"no effect": [], "undecided": [], "within noise": []}
     for row in (comparison.row(name) for name in headlines(record)):
-        if row is None:
+        if row is None or row.metric == record.goal:
             continue
-        if row.verdict == "within noise":
-            noise.append(f"{row.metric} {row.value}")
+        if row.verdict in quiet:
+            quiet[row.verdict].append(f"{row.metric} {row.value}")
         else:
-            noise_floor = f", noise ±{shown(row.margin)}" if row.margin is not None else ""
-            beside = f"{row.against or base} {row.baseline}{noise_floor}"
-            lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {row.verdict}".replace("  ", " "))
-    if noise:
-        lines.append(f"Within noise of {base}: {', '.join(noise)}")
+            effect, verdict = change_cells(row)
+            beside = f"{row.against or base} {row.baseline}{', ' if effect else ''}{effect}"
+            lines.append(f"{row.metric} {sign(row.value)} {row.value} ({beside}): {verdict}".replace("  ", " "))
+    lines += [f"Beside {base}, {verdict}: {', '.join(rows)}" for verdict, rows in quiet.items() if rows]
     lines += _beside_earlier(record, run)
     return "\n".join(lines)
 
@@ -198,12 +190,37 @@ def told(record: Record, text: str, baseline_set: int | None = None) -> str:
 
 
 def change_cells(row: Row | None) -> list[str]:
-    """Two cells: the change with its noise floor, and the verdict."""
+    """Two cells: the effect with half the width of its 95% interval, and the verdict."""
     if row is None or row.delta is None:
         return ["", row.verdict if row else ""]
-    floor = "" if row.margin is None else f" (noise ±{shown(row.margin)})"
+    interval = "" if row.margin is None else f" (±{shown(row.margin)})"
     beside = f" (beside {row.against})" if row.against else ""
-    return [f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}{floor}", row.verdict + beside]
+    return [f"{'+' if row.delta >= 0 else ''}{shown(row.delta)}{interval}", row.verdict + beside]
+
+
+def asked_text(record: Record, comparison: Comparison) -> list[str]:
+    """What was asked of a run and what came of it, a line for the goal and each guard."""
+    lines = []
+    if row := comparison.row(record.goal):
+        effect, verdict = change_cells(row)
+        lines.append(f"Goal {row.metric} {sign(row.value)}: {effect or row.value}: {verdict}{_could_be_seen(row)}")
+    for guard in record.guards(comparison):
+        effect = change_cells(guard.row)[0] or "no score"
+        lines.append(f"Guard {guard.metric}, may get worse by {shown(guard.margin)}: {effect}: {guard.state}")
+    return lines
+
+
+def _could_be_seen(row: Row) -> str:
+    """Said of an effect that was not seen: how large one would have been, and what would settle it."""
+    if row.verdict == "no effect":
+        return f"; none larger than {shown(row.smallest)}"
+    if row.verdict != "undecided" or row.detectable is None:
+        return ""
+    needed = f"{row.seeds} seeds of each" if row.seeds else "more than 1,000 seeds of each"
+    return (
+        f"; one of {shown(row.detectable)} would have been seen with a chance of 80%, for one of "
+        f"{shown(row.smallest)} it takes {needed}"
+    )
 
 
 def _beside_earlier(record: Record, run: Run) -> list[str]:
@@ -216,7 +233,7 @@ def _beside_earlier(record: Record, run: Run) -> list[str]:
         return [f"{best}: not comparable ({'; '.join(str(item) for item in found.confounds if item.blocks)})"]
     rows = [row for name in headlines(record) if (row := found.row(name)) and row.verdict in ("improved", "worse")]
     said = ", ".join(f"{row.metric} {' '.join(change_cells(row))}" for row in rows)
-    return [f"{best}: {said or 'all within noise'}"]
+    return [f"{best}: {said or 'nothing improved or worse'}"]
 
 
 def _aside(comparison: Comparison) -> str:
@@ -226,4 +243,4 @@ def _aside(comparison: Comparison) -> str:
 
 
 def _cell(row: Row | None) -> str:
-    return "" if row is None else f"{shown(row.value.value)} {MARKS.get(row.verdict, '')}".strip()
+    return "" if row is None else f"{shown(row.value.value)} {MARKS.get(row.verdict, row.verdict)}".strip()

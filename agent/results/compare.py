@@ -1,20 +1,40 @@
-"""Comparisons of a run's scores with others': confounds first, then verdicts outside a noise floor."""
+"""Comparisons of a run's scores with others': confounds first, then effects with their intervals and verdicts."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.results.confounds import BROAD_L0_TOLERANCE, L0, L0_TOLERANCE, Confound, find_confounds
 from agent.results.matching import REFERENCE, Reference, Settings, find_reference
-from agent.results.noise import difference
+from agent.results.noise import FEWEST_PAIRS, LEVEL, Prior, difference, moderating, seeds_needed
 from agent.results.read import Group, RunResult, Value
 
-Verdict = Literal["improved", "worse", "within noise", "changed", "not comparable", "not scored", "no baseline"]
-JUDGED = ("improved", "worse", "changed", "within noise")
+Verdict = Literal[
+    "improved",
+    "worse",
+    "changed",
+    "no effect",
+    "undecided",
+    "within noise",
+    "not comparable",
+    "not measurable",
+    "not scored",
+    "no baseline",
+]
+# What stands for a verdict where there is little room.
+MARKS: dict[Verdict, str] = {
+    "no effect": "=",
+    "undecided": "~",
+    "within noise": "~",
+    "not comparable": "n/c",
+    "not measurable": "n/m",
+}
+OUTSIDE = ("improved", "worse", "changed")
+JUDGED = (*OUTSIDE, "no effect", "undecided", "within noise")
 # Relative; float32 sums in another order may differ by as much, also where seeds differ by nothing, as L0 does in TopK.
 ROUNDING = 1e-5
-RULES = 2  # raised when the same results may get another verdict
+RULES = 3  # raised when the same results may get another verdict
 
 
 @dataclass(frozen=True)
@@ -25,11 +45,17 @@ class Row:
         metric: Its name.
         value: The run's, a mean where it has several seeds.
         baseline: The baseline's mean.
-        delta: Run minus baseline.
-        margin: Half the width of the interval that seeds alone explain.
+        delta: The effect: run minus baseline.
+        margin: Half the width of its 95% interval.
         pairs: How many pairs of equal seeds were compared; 0 where spreads were pooled.
-        verdict: What the difference means.
+        verdict: `no effect` where the interval lies between -smallest and +smallest; else `improved`, `worse` or
+            `changed` where it leaves out 0, and `undecided` where it does not; or why there is none. Version 0.1.0
+            said `within noise` for the first and the last.
         against: The baseline it is beside, where that is a stronger one than its comparison's; else empty.
+        smallest: The smallest effect that would matter.
+        detectable: The smallest true effect that would have been seen with a chance of 80%.
+        seeds: The seeds of each side with which `smallest` would be; None above 1,000.
+        p: The chance of an effect as large when only seeds differ.
     """
 
     metric: str
@@ -40,6 +66,17 @@ class Row:
     pairs: int
     verdict: Verdict
     against: str = ""
+    smallest: float = 0.0
+    detectable: float | None = None
+    seeds: int | None = None
+    p: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the effect."""
+        return (
+            None if self.delta is None or self.margin is None else (self.delta - self.margin, self.delta + self.margin)
+        )
 
     @property
     def gain(self) -> float | None:
@@ -82,28 +119,73 @@ class Tally:
     """The number of comparisons of a run's headline metric with its baseline, and their outcome.
 
     Args:
-        made: Those that have a direction and a noise floor.
-        outside: Those that left it.
+        made: Those that have a direction and an interval.
+        outside: Those whose interval leaves out 0.
+        kept: Run and metric of those that are still outside when one in twenty of all that are called so may be wrong
+            (Benjamini and Hochberg 1995), the surest first.
     """
 
     made: int
     outside: int
+    kept: tuple[tuple[str, str], ...] = ()
 
     @property
     def expected(self) -> float:
-        """The number that would leave a 95% interval were there no effect at all."""
+        """The number that would leave out 0 were there no effect at all."""
         return 0.05 * self.made
 
 
 def count_outside(comparisons: Iterable[Comparison]) -> Tally:
-    """Count the headline metrics that were judged, and those that left their noise floor.
+    """Count the headline metrics that were judged, and those whose interval leaves out 0.
 
     Args:
         comparisons: One for each run.
     """
-    rows = [row for comparison in comparisons for row in comparison.rows if row.value.headline]
-    judged = [row for row in rows if row.verdict in JUDGED and row.margin is not None and row.value.better]
-    return Tally(len(judged), sum(row.verdict != "within noise" for row in judged))
+    from scipy.stats import false_discovery_control
+
+    judged = [
+        (row.p, comparison.run.name, row)
+        for comparison in comparisons
+        for row in comparison.rows
+        if row.value.headline and row.value.better and row.verdict in JUDGED and row.p is not None
+    ]
+    if not judged:
+        return Tally(0, 0)
+    adjusted = false_discovery_control([p for p, _, _ in judged])
+    sure = sorted((p, run, row.metric) for p, (_, run, row) in zip(adjusted, judged) if p <= 1 - LEVEL)
+    outside = sum(row.verdict in OUTSIDE for _, _, row in judged)
+    return Tally(len(judged), outside, tuple((run, metric) for _, run, metric in sure))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms on which scores are compared.
+
+    Args:
+        smallest: The smallest effect that matters, by metric and in its unit; for others the metric's own share of the
+            baseline's value.
+        others: Groups of runs whose spreads tell how far the baseline's may be trusted.
+        l0_tolerance: By how much the L0 may differ, relative.
+        fewest_pairs: The number of equal seeds from which on they are compared in pairs.
+        equivalence: Whether effects that do not matter are told from those that were not seen.
+    """
+
+    smallest: Mapping[str, float] = field(default_factory=dict)
+    others: tuple[Group, ...] = ()
+    l0_tolerance: float = L0_TOLERANCE
+    fewest_pairs: int = FEWEST_PAIRS
+    equivalence: bool = True
+
+    def prior(self, metric: str, *compared: Group) -> Prior | None:
+        """The prior of a metric's variance, from the groups that are not compared themselves."""
+        names = {name for group in compared for name in (group.name, *group.ends)}
+        return moderating(
+            [value for _, value in group.samples(metric)] for group in self.others if group.name not in names
+        )
+
+
+# Those by which runs were judged up to version 0.1.0.
+TERMS_OF_BEFORE = Terms(l0_tolerance=BROAD_L0_TOLERANCE, fewest_pairs=3, equivalence=False)
 
 
 def compare(
@@ -111,7 +193,7 @@ def compare(
     baseline: Group,
     noise: Group | None = None,
     changed: Sequence[str] = (),
-    tolerance: float = L0_TOLERANCE,
+    terms: Terms = Terms(),
 ) -> Comparison:
     """Set a run beside a group of others.
 
@@ -120,18 +202,23 @@ def compare(
         baseline: Runs of one code that differ in their seed.
         noise: Runs that tell how much seeds do, where both of the above are single runs.
         changed: What changed since the baseline was made and stands in no training record.
-        tolerance: By how much the L0 may differ, relative.
+        terms: The terms of the comparison.
 
     Returns:
         The confounds and one row for each metric of the run.
     """
     ours = run if isinstance(run, Group) else Group(run.name, (run,))
-    confounds = find_confounds(ours, baseline, changed, tolerance)
-    return _compared(ours, baseline, confounds, noise)
+    confounds = find_confounds(ours, baseline, changed, terms.l0_tolerance)
+    return _compared(ours, baseline, confounds, terms, noise)
 
 
 def best_comparison(
-    run: RunResult, groups: Iterable[Group], changed: Sequence[str] = (), goal: str = "", matched: bool = True
+    run: RunResult | Group,
+    groups: Iterable[Group],
+    changed: Sequence[str] = (),
+    goal: str = "",
+    matched: bool = True,
+    terms: Terms = Terms(),
 ) -> Comparison:
     """The run beside the strongest baseline that it can be compared with.
 
@@ -144,29 +231,30 @@ def best_comparison(
         changed: What changed since they were made.
         goal: The metric by which the strongest is chosen.
         matched: Whether there is no verdict until the TopKs that are missing are trained.
+        terms: The terms of the comparison.
 
     Returns:
         The comparison. Where none is comparable it is with the first of TopK or its own architecture, and says why.
     """
-    known, ours = list(groups), Group(run.name, (run,))
+    known, ours = list(groups), run if isinstance(run, Group) else Group(run.name, (run,))
     reference = find_reference(ours, known) or Reference((), ())
-    own = [group for group in known if group.architecture == run.architecture]
+    own = [group for group in known if group.architecture == ours.architecture]
     topk = [group for group in known if group.architecture == REFERENCE]
-    candidates = [compare(ours, group, changed=changed) for group in (*reference.groups, *own, *topk)]
+    candidates = [compare(ours, group, None, changed, terms) for group in (*reference.groups, *own, *topk)]
     fair = [found for found in candidates if found.comparable]
     if matched and reference.missing:
         # Nothing else may stand in the way: a baseline is trained only where there is a verdict afterwards.
         first = min(candidates, key=lambda found: (_in_the_way(found), _l0_distance(found)))
         missing = () if _in_the_way(first) else reference.missing
         untrained = Confound("TopK as large, as sparse and as tuned", "this run", "not trained", True)
-        return replace(_compared(ours, first.baseline, (*first.confounds, untrained)), missing=missing)
+        return replace(_compared(ours, first.baseline, (*first.confounds, untrained), terms), missing=missing)
     if not fair:
-        return candidates[0] if candidates else compare(ours, known[0], changed=changed)
+        return candidates[0] if candidates else compare(ours, known[0], None, changed, terms)
     strongest = max(fair, key=lambda found: _strength(found, goal))
     return replace(strongest, rows=tuple(_beside_all(row, strongest, fair) for row in strongest.rows))
 
 
-def comparison_of_before(run: RunResult, groups: Iterable[Group], changed: Sequence[str] = ()) -> Comparison:
+def comparison_of_before(run: RunResult | Group, groups: Iterable[Group], changed: Sequence[str] = ()) -> Comparison:
     """The run beside its baseline as versions up to 0.1.0 chose it, for runs that they scored.
 
     That is its own architecture's where there is one at its L0 (within 5%), else TopK's at its L0. Where none matches,
@@ -181,14 +269,16 @@ def comparison_of_before(run: RunResult, groups: Iterable[Group], changed: Seque
     ours = [group for group in known if group.architecture == run.architecture]
     reference = [group for group in known if group.architecture == REFERENCE and run.architecture != REFERENCE]
     wanted = [*ours, *reference] or known[:1]
-    first, *rest = [compare(run, group, changed=changed, tolerance=BROAD_L0_TOLERANCE) for group in wanted]
+    first, *rest = [compare(run, group, None, changed, TERMS_OF_BEFORE) for group in wanted]
     rest.sort(key=lambda found: (found.baseline.architecture != first.baseline.architecture, _l0_distance(found)))
     return next((found for found in (first, *rest) if found.comparable), first)
 
 
-def _compared(run: Group, baseline: Group, confounds: tuple[Confound, ...], noise: Group | None = None) -> Comparison:
+def _compared(
+    run: Group, baseline: Group, confounds: tuple[Confound, ...], terms: Terms, noise: Group | None = None
+) -> Comparison:
     comparable = not any(confound.blocks for confound in confounds)
-    rows = tuple(_row(name, run, baseline, noise, comparable) for name in run.metrics)
+    rows = tuple(_row(name, run, baseline, noise, comparable, terms) for name in run.metrics)
     return Comparison(run, baseline, confounds, rows)
 
 
@@ -216,7 +306,7 @@ def _beside_all(row: Row, strongest: Comparison, fair: Sequence[Comparison]) -> 
     return row
 
 
-def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable: bool) -> Row:
+def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable: bool, terms: Terms) -> Row:
     value, other = run.lookup(name), baseline.lookup(name)
     assert value is not None
     if other is None or math.isnan(other.value):
@@ -224,17 +314,45 @@ def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable
     if math.isnan(value.value):
         return Row(name, value, other, None, None, 0, "not scored")
     spread = noise.samples(name) if noise and len(run.runs) == len(baseline.runs) == 1 else ()
-    found = difference(run.samples(name), baseline.samples(name), spread)
+    prior = terms.prior(name, run, baseline)
+    found = difference(run.samples(name), baseline.samples(name), spread, prior=prior, fewest_pairs=terms.fewest_pairs)
+    smallest = terms.smallest.get(name, value.matters * abs(other.value))
+    same = math.isclose(value.value, other.value, rel_tol=ROUNDING)
     verdict: Verdict
     if not comparable:
         verdict = "not comparable"
-    elif not found.outside or math.isclose(value.value, other.value, rel_tol=ROUNDING):
-        verdict = "within noise"
+    elif _unmeasurable(value, run, baseline):
+        verdict = "not measurable"
+    elif terms.equivalence and found.margin is not None and abs(found.delta) + found.margin <= smallest:
+        verdict = "no effect"
+    elif same or not found.outside:
+        verdict = "undecided" if terms.equivalence else "within noise"
     elif value.better is None:
         verdict = "changed"
     else:
         verdict = "improved" if (found.delta > 0) == (value.better == "higher") else "worse"
-    return Row(name, value, other, found.delta, found.margin, found.pairs, verdict)
+    seeds = seeds_needed(smallest, found.spread) if found.spread is not None else None
+    return Row(
+        name,
+        value,
+        other,
+        found.delta,
+        found.margin,
+        found.pairs,
+        verdict,
+        smallest=smallest,
+        detectable=found.detectable,
+        seeds=seeds,
+        p=found.p,
+    )
+
+
+def _unmeasurable(value: Value, run: Group, baseline: Group) -> bool:
+    """Tell whether one of two lies too low in another metric for this one to be measured."""
+    if value.needs is None:
+        return False
+    floors = [group.lookup(value.needs[0]) for group in (run, baseline)]
+    return any(floor is not None and floor.value < value.needs[1] for floor in floors)
 
 
 def _l0_distance(comparison: Comparison) -> float:

@@ -4,10 +4,8 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from agent.results.compare import JUDGED, Comparison, Row
+from agent.results.compare import JUDGED, OUTSIDE, Comparison
 
-# A metric is "the same" where it surely moved by less than this share of the baseline's mean.
-NEGLIGIBLE = 0.01
 # A range whose ends lie further apart than this factor says no more than the direction.
 WIDEST = 1000.0
 
@@ -75,26 +73,19 @@ def outcome(prediction: Prediction, comparison: Comparison) -> str:
         comparison: Of the run with that baseline.
 
     Returns:
-        `undecided` where the metric was not scored, the run is not comparable, a predicted change is within noise, or
-        "the same" was said and the noise hides changes that are not negligible.
+        `undecided` where the metric was not scored, the run is not comparable, or its interval holds both 0 and effects
+        that matter. "The same" is a hit only where it holds none that matters.
     """
     row = comparison.row(prediction.metric)
     if row is None or row.delta is None or row.verdict not in JUDGED:
         return "undecided"
-    inside = row.verdict == "within noise"
+    inside = row.verdict not in OUTSIDE
     if prediction.direction == "same":
-        return "miss" if not inside else "hit" if _equivalent(row) else "undecided"
+        return {"no effect": "hit", "undecided": "undecided"}.get(row.verdict, "miss")
     signed = row.delta if prediction.direction == "up" else -row.delta
     if inside:
-        # A size was named that the noise floor excludes: the run did see that it is not there.
+        # A size was named that the interval leaves out: the run did see that it is not there.
         excluded = prediction.low is not None and row.margin is not None and prediction.low > signed + row.margin
         return "miss" if excluded else "undecided"
     low, high = prediction.low or 0.0, math.inf if prediction.high is None else prediction.high
     return "hit" if signed > 0 and low <= signed <= high else "miss"
-
-
-def _equivalent(row: Row) -> bool:
-    """Tell whether the whole interval of a difference is negligible: not to see a change is not to see that none is."""
-    if row.delta is None or row.margin is None or row.baseline is None:
-        return False
-    return abs(row.delta) + row.margin <= NEGLIGIBLE * abs(row.baseline.value)

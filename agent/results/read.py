@@ -18,7 +18,9 @@ Better = Literal["higher", "lower"] | None
 class Value:
     """One score with its direction, its unit and what texts call it.
 
-    `sd` and `n` are those of a mean over seeds; `given` marks a setting; `of_sae` is False where no SAE can move it.
+    `sd` and `n` are those of a mean over seeds; `given` marks a setting; `of_sae` is False where no SAE can move it;
+    `matters` is the smallest effect that would matter, as a share of the value; `needs` is another metric, and the
+    value below which this one is not measurable.
     """
 
     value: float
@@ -30,6 +32,8 @@ class Value:
     given: bool = False
     names: tuple[str, ...] = ()
     of_sae: bool = True
+    matters: float = 0.01
+    needs: tuple[str, float] | None = None
 
     def __str__(self) -> str:
         text = f"{self.value:g}" if self.given else shown(self.value)
@@ -148,13 +152,16 @@ def load_result(run_dir: Path, name: str | None = None) -> RunResult:
         for eval_name, entry in results["entries"].items():
             evaluator[eval_name] = {key: value for key, value in entry["key"].items() if key != "sae"}
             for metric, score in entry["metrics"].items():
+                needs = score.get("needs")
                 metrics[f"{eval_name}.{metric}"] = Value(
                     float("nan") if score["value"] is None else float(score["value"]),
                     score["better"],
                     score.get("unit", ""),
                     bool(score.get("headline", False)),
-                    names=tuple(map(str, score.get("names", ()))),  # results did not always have the last two
+                    names=tuple(map(str, score.get("names", ()))),  # results did not always have this and what follows
                     of_sae=bool(score.get("of_sae", True)),
+                    matters=float(score.get("matters", 0.01)),
+                    needs=(f"{eval_name}.{needs[0]}", float(needs[1])) if needs else None,
                 )
         training = {**training, "l0_at_end": _l0_at_end(training.pop("curves", {}))}
         cost = dict(results.get("cost", {}))

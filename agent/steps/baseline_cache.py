@@ -64,7 +64,7 @@ def conditions(campaign: Campaign, facts: dict[str, Any]) -> dict[str, Any]:
     Returns:
         A value that is equal where baselines may be shared.
     """
-    left_out = {"path", "limits", "expected", "title", "baselines"}
+    left_out = {"path", "limits", "expected", "title", "baselines", "goals"}
     return {
         "template": sha256(campaign.workspace.at(campaign.state.template, EXPERIMENT)),
         "profile": campaign.profile.model_dump(mode="json", exclude=left_out),

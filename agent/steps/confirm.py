@@ -52,8 +52,8 @@ def _choose(campaign: Campaign) -> None:
     name = campaign.goal
     best = campaign.best(campaign.state.scored)
     row = best.row(name) if best else None
-    if best is None or row is None or row.verdict != "improved":
-        reason = f"no run improved on its baseline in {name}, so there is nothing to confirm"
+    if best is None or row is None or not campaign.improved(best):
+        reason = f"no run improved on its baseline in {name} and kept the guards, so there is nothing to confirm"
         campaign.record(Confirming(run=None, against="", seeds=[], reason=reason))
         campaign.screen.say(f"  {reason}")
         return

@@ -89,10 +89,17 @@ def results_of(source: str, evidence: Evidence) -> list[RunResult]:
 
 
 def _verdict(run: str, metric: str, evidence: Evidence) -> str:
-    """A verdict in the words that follow "is": "within noise of topk"."""
+    """A verdict in the words that follow "is": "worse than topk"."""
     base = evidence.base_of(run)
-    verdict = evidence.judge(run, metric, base).verdict
-    joined = {"improved": "improved over", "worse": "worse than", "within noise": "within noise of"}
+    judged = evidence.judge(run, metric, base)
+    verdict = judged.verdict
+    joined = {
+        "improved": "improved over",
+        "worse": "worse than",
+        "no effect": f"within {_power(shown(judged.smallest))} of",
+        "undecided": "undecided beside",
+        "within noise": "within noise of",
+    }
     return f"{joined.get(verdict, f'{verdict} with' if 'compar' in verdict else f'{verdict} beside')} {escaped(base)}"
 
 
@@ -157,7 +164,7 @@ def appendix(evidence: Evidence, names: list[str]) -> str:
             *rows,
             "\\bottomrule",
             "\\end{longtable}",
-            "Scores with their verdicts beside the baseline; $\\sim$ is within noise.",
+            "Scores with their verdicts beside the baseline; $\\sim$ is undecided, $=$ no effect that would matter.",
             "{\\footnotesize\\setlength{\\tabcolsep}{4pt}",
             *_scores(evidence, names),
             "}",
@@ -192,7 +199,7 @@ def _score(source: str, name: str, evidence: Evidence) -> str:
     if source not in evidence.runs:
         return in_tex(value)
     verdict = evidence.judge(source, name, evidence.base_of(source)).verdict
-    said = "$\\sim$" if verdict == "within noise" else verdict
+    said = {"undecided": "$\\sim$", "within noise": "$\\sim$", "no effect": "$=$"}.get(verdict, verdict)
     return f"{in_tex(value)}, {said}"
 
 

@@ -54,6 +54,8 @@ class Metric:
             share one. Small letters, hyphens, a plural, "mean" before it and "score" behind it make no difference; "…"
             stands for a few words: "explain … of the variance".
         of_sae: whether it depends on the SAE at all, and not on the model and the data alone.
+        matters: the smallest effect that would matter, as a share of the value.
+        needs: another metric of the evaluation, and the value below which this one is not measurable.
     """
 
     better: Better = None
@@ -62,6 +64,8 @@ class Metric:
     headline: bool = False
     names: tuple[str, ...] = ()
     of_sae: bool = True
+    matters: float = 0.01
+    needs: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,17 @@ def _similarity(of: str) -> tuple[str, ...]:
 
 
 METRICS: dict[str, Metric] = {
-    "ce_loss_score": Metric("higher", "", _PAPER, headline=True, names=_RECOVERED),
+    "ce_loss_score": Metric("higher", "", _PAPER, headline=True, names=_RECOVERED, matters=0.002),
     "ce_loss_with_sae": Metric("lower", "nats", _PAPER, names=_CE),
     "ce_loss_without_sae": Metric(None, "nats", _PAPER, names=_CE, of_sae=False),
     "ce_loss_with_ablation": Metric(None, "nats", _PAPER, names=_CE, of_sae=False),
-    "delta_ce": Metric("lower", "nats", "", headline=True, names=(*_DELTA_CE, *_CE, *_QUALITY)),
+    "delta_ce": Metric("lower", "nats", "", headline=True, names=(*_DELTA_CE, *_CE, *_QUALITY), matters=0.05),
     "kl_div_score": Metric("higher", "", _PAPER, names=("KL score", "KL divergence score")),
-    "kl_div_with_sae": Metric("lower", "nats", _PAPER, headline=True, names=("KL", "KL divergence", "KL div")),
+    "kl_div_with_sae": Metric(
+        "lower", "nats", _PAPER, headline=True, names=("KL", "KL divergence", "KL div"), matters=0.03
+    ),
     "kl_div_with_ablation": Metric(None, "nats", _PAPER, of_sae=False),
-    "explained_variance": Metric("higher", "", headline=True, names=(*_EXPLAINED, *_QUALITY)),
+    "explained_variance": Metric("higher", "", headline=True, names=(*_EXPLAINED, *_QUALITY), matters=0.003),
     "explained_variance_saebench": Metric("higher", "", _PAPER, names=("SAEBench's explained variance",)),
     "explained_variance_legacy": Metric("higher", "", _PAPER),
     "fraction_variance_unexplained": Metric(
@@ -95,7 +97,7 @@ METRICS: dict[str, Metric] = {
     ),
     "mse": Metric("lower", "", names=("mean squared error", "MSE loss", *_ERROR)),
     "mse_saebench": Metric("lower", "", _PAPER, names=("SAEBench's MSE",)),
-    "cossim": Metric("higher", "", _PAPER, headline=True, names=("cosine similarity", "cosine")),
+    "cossim": Metric("higher", "", _PAPER, headline=True, names=("cosine similarity", "cosine"), matters=0.001),
     "l2_norm_in": Metric(None, "", _PAPER, of_sae=False),
     "l2_norm_out": Metric(None, "", _PAPER),
     "l2_ratio": Metric(None, "", _PAPER, headline=True, names=("norm ratio", "ratio of norms")),

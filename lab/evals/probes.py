@@ -37,6 +37,7 @@ def train_probe(
     end_lr: float = 1e-5,
     weight_decay: float = 0.0,
     l1: float = 0.0,
+    zero_start: bool = False,
     what: str = "",
 ) -> LinearProbe:
     """Train one-vs-rest logistic regressions together, with Adam and an exponentially decaying step.
@@ -51,6 +52,7 @@ def train_probe(
         labels: class of each input [n], int64.
         classes: how many classes there are.
         seed: seed of the initial weights and of the batches.
+        zero_start: whether all weights start at 0 instead of at random.
         batch_size: inputs a step.
         epochs: passes over the inputs; the step size falls from ``lr`` to ``end_lr`` over them.
         lr: first step size.
@@ -64,7 +66,7 @@ def train_probe(
     """
     generator = torch.Generator().manual_seed(seed)
     bound = 1 / math.sqrt(x.shape[1])
-    start = (torch.rand(x.shape[1] + 1, classes, generator=generator) * 2 - 1) * bound
+    start = (torch.rand(x.shape[1] + 1, classes, generator=generator) * 2 - 1) * (0.0 if zero_start else bound)
     weight, bias = start[:-1].contiguous().to(x.device), start[-1].contiguous().to(x.device)
     targets = nn.functional.one_hot(labels.to(x.device), classes).to(x.dtype)
     positives = targets.sum(0)
@@ -105,18 +107,24 @@ class _Adam:
         self.value.addcdiv_(self.mean, (self.square / second).sqrt_().add_(1e-8), value=-rate / first)
 
 
-def _with_transpose(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Some rows of x, and their transpose; both in CSR layout where x is."""
-    if x.layout != torch.sparse_csr:
-        part = x[rows]
-        return part, part.T
+def rows_of(x: Tensor, rows: Tensor) -> Tensor:
+    """Some rows [n] of a matrix in CSR layout, in CSR layout."""
     starts, ends = x.crow_indices()[rows], x.crow_indices()[rows + 1]
     counts = ends - starts
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     each = torch.arange(int(offsets[-1]), device=x.device)
     place = each + (starts - offsets[:-1]).repeat_interleave(counts)
-    columns, values = x.col_indices()[place], x.values()[place]
-    part = csr(offsets, columns, values, (len(rows), x.shape[1]))
+    return csr(offsets, x.col_indices()[place], x.values()[place], (len(rows), x.shape[1]))
+
+
+def _with_transpose(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Some rows of x, and their transpose; both in CSR layout where x is."""
+    if x.layout != torch.sparse_csr:
+        part = x[rows]
+        return part, part.T
+    part = rows_of(x, rows)
+    columns, values = part.col_indices(), part.values()
+    counts = part.crow_indices().diff()
     by_column = columns.argsort(stable=True)
     row_of = torch.arange(len(rows), device=x.device).repeat_interleave(counts)
     per_column = torch.bincount(columns, minlength=x.shape[1])

@@ -48,17 +48,18 @@ def reference(subject: Subject, tokens: Tensor, resid: Tensor, ablated: Tensor) 
         rows = slice(i, i + starts.step)
         with _unembedded(subject) as caught:
             logits = subject.logits_from(resid[rows]).float()
-        clean = torch.log_softmax(logits, -1)
+        total = logits.logsumexp(-1)
+        clean = logits - total[..., None]
         zeroed = torch.where(ablated[rows, :, None], 0.0, resid[rows].float())
         other = torch.log_softmax(subject.logits_from(zeroed).float(), -1)
         row = {
-            "clean_ce": _next_token_loss(logits, tokens[rows]),
-            "ablated_ce": _next_token_loss(other, tokens[rows]),
+            "clean_ce": _next_token_loss(logits, total, tokens[rows]),
+            "ablated_ce": _next_token_loss(other, torch.zeros_like(total), tokens[rows]),
             "ablated_kl": (clean.exp() * (clean - other)).sum(-1),
         }
         if linear:
             mean = clean.exp() @ subject.model.get_output_embeddings().weight.float()
-            row |= {"mean_unembedding": mean, "clean_gap": _gap(logits, caught[0], mean)}
+            row |= {"mean_unembedding": mean, "clean_gap": _gap(total, caught[0], mean)}
         for name, value in row.items():
             parts.setdefault(name, []).append(value.cpu())
     return {name: torch.cat(values) for name, values in parts.items()}
@@ -95,12 +96,13 @@ def losses(
             continue
         with _unembedded(subject) as caught:
             logits = subject.logits_from(resid[rows, :width]).float()
-        ce[rows, :width] = _next_token_loss(logits, tokens[rows]).cpu()
+        total = logits.logsumexp(-1)
+        ce[rows, :width] = _next_token_loss(logits, total, tokens[rows]).cpu()
         if mean_unembedding is None or clean_gap is None:
             expected = torch.log_softmax(subject.logits_from(clean[rows, :width]).float(), -1)
             divergence = (expected.exp() * (expected - torch.log_softmax(logits, -1))).sum(-1).cpu().double()
         else:
-            gap = _gap(logits, caught[0], mean_unembedding[rows, :width])
+            gap = _gap(total, caught[0], mean_unembedding[rows, :width])
             divergence = gap.cpu() - clean_gap[rows, :width]
         kl[rows, :width] = divergence
     return ce, kl
@@ -130,20 +132,22 @@ def _is_linear(subject: Subject, resid: Tensor) -> bool:
     return bool((logits - plain).abs().max() <= _LINEAR * plain.abs().max())
 
 
-def _gap(logits: Tensor, hidden: Tensor, mean: Tensor) -> Tensor:
-    """lse - h · m, [batch, ctx] float64: two numbers of some tens whose difference is small."""
+def _gap(total: Tensor, hidden: Tensor, mean: Tensor) -> Tensor:
+    """lse - h · m, [batch, ctx] float64: two numbers of some tens whose difference is small. `total` is the lse."""
     dot = (hidden.double() * mean.to(hidden.device).double()).sum(-1)
-    return logits.logsumexp(-1).double() - dot
+    return total.double() - dot
 
 
-def _next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+def _next_token_loss(logits: Tensor, total: Tensor, tokens: Tensor) -> Tensor:
     """Nats at predicting each next token, [batch, width] for logits [batch, width, vocab] and tokens [batch, ctx].
+
+    `total` is their logsumexp [batch, width].
 
     The last position of a text, which has no next token, gets 0.
     """
     width = logits.shape[1]
     targets = torch.nn.functional.pad(tokens[:, 1:], (0, 1))[:, :width].to(logits.device)
-    loss = logits.logsumexp(-1) - logits.gather(-1, targets[..., None]).squeeze(-1)
+    loss = total - logits.gather(-1, targets[..., None]).squeeze(-1)
     if width == tokens.shape[1]:
         loss[:, -1] = 0
     return loss

@@ -15,7 +15,7 @@ from agent.report.closing import chance_text, confirmation_text
 from agent.report.notes import changed_settings, diff_summary, ending
 from agent.report.review.charts import Chart, Curve, Level, Point
 from agent.report.review.diffs import Line, side_by_side
-from agent.report.tables import brief, headlines, outcomes, short, sign, told
+from agent.report.tables import asked_text, brief, change_cells, headlines, outcomes, short, sign, told
 from agent.results.compare import Comparison, Row
 from agent.results.predictions import outcome
 from agent.results.read import Value, read_json, shown
@@ -26,9 +26,12 @@ FIGURE_BYTES = 400_000
 TONES = {
     "improved": "improved",
     "worse": "worse",
+    "no effect": "same",
+    "undecided": "noise",
     "within noise": "noise",
     "changed": "changed",
     "not comparable": "void",
+    "not measurable": "void",
     "not scored": "void",
     "no baseline": "void",
 }
@@ -57,6 +60,7 @@ class RunView:
     scores: tuple[tuple[Cell, ...], ...] = ()
     baseline: str = ""
     confounds: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     predictions: tuple[tuple[str, str], ...] = ()
     prediction: str = ""
     analysis: str = ""
@@ -198,6 +202,7 @@ def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]
         scores=tuple(_scores(record, comparison)) if comparison else (),
         baseline=comparison.baseline.name if comparison else "",
         confounds=tuple(map(str, comparison.confounds)) if comparison else (),
+        asked=tuple(asked_text(record, comparison)) if comparison else (),
         predictions=tuple(_predictions(run, comparison)) if comparison else (),
         prediction=told(record, last.prediction, baseline_set) if last else "",
         analysis=told(record, run.analysis, baseline_set),
@@ -232,15 +237,14 @@ def _scores(record: Record, comparison: Comparison) -> list[tuple[Cell, ...]]:
     for row in (comparison.row(name) for name in headlines(record)):
         if row is None:
             continue
-        delta = "" if row.delta is None else f"{row.delta:+.4g}"
-        noise = "" if row.margin is None else f" (noise ±{shown(row.margin)})"
+        effect, verdict = change_cells(row)
         rows.append(
             (
                 Cell(f"{row.metric} {sign(row.value)}".strip(), row.metric),
                 Cell(str(row.value), row.value.value),
                 _plain(row.baseline),
-                Cell(delta + noise, row.delta or 0.0),
-                Cell(row.verdict, row.verdict, TONES.get(row.verdict, "")),
+                Cell(effect, row.delta or 0.0),
+                Cell(verdict, row.verdict, TONES.get(row.verdict, "")),
             )
         )
     return rows
@@ -254,8 +258,8 @@ def _cell(row: Row | None) -> Cell:
     if row is None:
         return Cell("", math.inf)
     beside = f", baseline {row.baseline}" if row.baseline else ""
-    noise = f", noise ±{shown(row.margin)}" if row.margin is not None else ""
-    return Cell(shown(row.value.value), row.value.value, TONES.get(row.verdict, ""), f"{row.verdict}{beside}{noise}")
+    effect = f", effect {change_cells(row)[0]}" if row.delta is not None else ""
+    return Cell(shown(row.value.value), row.value.value, TONES.get(row.verdict, ""), f"{row.verdict}{beside}{effect}")
 
 
 def _charts(record: Record, names: list[str]) -> list[Chart]:

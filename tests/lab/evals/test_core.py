@@ -168,7 +168,10 @@ def test_statistics_are_saebenchs_formulas(setup: Setup, settings: Settings, noi
     x = torch.cat(rows["x"])
     density = fired / len(x)
     expected = {
-        **{name: mean[name] for name in ("mse", "mse_saebench", "cossim", "l2_norm_in", "l2_norm_out", "l2_ratio", "l0", "l1")},
+        **{
+            name: mean[name]
+            for name in ("mse", "mse_saebench", "cossim", "l2_norm_in", "l2_norm_out", "l2_ratio", "l0", "l1")
+        },
         "explained_variance": 1 - (torch.cat(rows["error"]).sum() / (x - x.mean(0)).square().sum()).item(),
         "explained_variance_saebench": 1 - mean["errors"] / (mean["squares"] - mean["coordinates"] ** 2),
         "explained_variance_legacy": mean["legacy"],
