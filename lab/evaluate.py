@@ -186,9 +186,8 @@ def _entry(
     metrics = {}
     for name, value in scores.metrics.items():
         metric = module.METRICS[name]
-        described = dataclasses.asdict(metric)
-        del described["paper"]
-        metrics[name] = {"value": value, **described}
+        described = {key: item for key, item in dataclasses.asdict(metric).items() if key != "paper"}
+        metrics[name] = {"value": value, **json.loads(json.dumps(described))}
     return {
         "key": key,
         "metrics": metrics,

@@ -75,7 +75,7 @@ def read(run_dir: Path) -> Any:
 def test_results_say_what_was_measured_and_on_what(stub: Stub, profile: Profile, save_sae: Any, tmp_path: Path) -> None:
     sae = save_sae(tmp_path, "identity", 16)
     (found,) = evaluate.evaluate([tmp_path], profile, ["core"], "cpu")
-    assert json.loads(json.dumps(found)) == read(tmp_path)
+    assert found == read(tmp_path)
     assert (found["schema"], found["sae"], found["profile"]) == (1, sae.fingerprint, "tiny")
     entry = found["entries"]["core"]
     described: dict[str, Any] = {"better": "higher", "unit": "latents", "headline": True, "of_sae": True}
