@@ -127,7 +127,7 @@ class ExpectedSettings(_Settings):
 
 
 class GoalSettings(_Settings):
-    """What a campaign asks of a run, unless its idea or its user asks something else.
+    """The goal and guards of a campaign, unless its idea or its user names others.
 
     `goal` is the metric to improve; `smallest` has the smallest effect that would matter of a metric, `guards` the
     metrics that must not get worse, with by how much they may, all in the metric's unit.

@@ -199,7 +199,7 @@ def change_cells(row: Row | None) -> list[str]:
 
 
 def asked_text(record: Record, comparison: Comparison) -> list[str]:
-    """What was asked of a run and what came of it, a line for the goal and each guard."""
+    """A line for the goal and each guard of a run: the effect, and what came of it."""
     lines = []
     if row := comparison.row(record.goal):
         effect, verdict = change_cells(row)

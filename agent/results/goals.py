@@ -1,4 +1,4 @@
-"""What is asked of a run: a goal that it is to improve, and guards that it must not make worse."""
+"""The goal that a run is to improve, and the guards that it must not make worse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

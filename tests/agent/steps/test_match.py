@@ -83,14 +83,14 @@ def test_a_run_at_another_l0_is_judged_against_topk_at_that_l0(done):
     comparison = campaign.verdict(run)
     assert comparison.baseline.name == "topk_l0_24"
     # The run is this baseline's code with the same k and a seed of its own, so their scores differ by what seeds do.
-    assert comparison.row(METRIC).verdict == "within noise"
+    assert comparison.row(METRIC).verdict in ("no effect", "undecided")
     known = {group.seed: group.metrics[METRIC].value for group in comparison.baseline.runs}
     assert campaign.result(1).seed not in known
     assert comparison.row(METRIC).value.value == pytest.approx(comparison.baseline.lookup(METRIC).value, rel=0.05)
     assert comparison.row(METRIC).value.value not in known.values()
     notes = (done / "notes.txt").read_text()
     assert "Compared with: topk_l0_24 (seeds 0, 1, 2)" in section(notes, "Run 1:")
-    assert "undecided" in section(notes, "Run 1:")
+    assert f"- Goal {METRIC} (+): " in section(notes, "Run 1:")
 
 
 def test_a_run_is_also_set_beside_the_best_before_it(done):
@@ -113,7 +113,7 @@ def test_the_best_run_is_confirmed_on_seeds_that_did_not_choose_it(done):
     assert [run.seed for run in found.run.runs] == [run.seed for run in found.baseline.runs]
     assert {run.architecture for run in (*found.run.runs, *found.baseline.runs)} == {"topk"}
     row = found.row(METRIC)
-    assert (row.pairs, row.verdict) == (3, "improved")
+    assert (row.pairs, row.verdict) == (0, "improved"), "a seed does not do the same to both"
     weights = {run.weights for group in (*campaign.groups().values(), found.run, found.baseline) for run in group.runs}
     assert len(weights) == 3 + 3 + 3 + 3
 
@@ -126,7 +126,7 @@ def test_both_figures_stand_in_the_notes_and_in_the_question_for_the_plots(done)
     for text in (section(notes, "Confirmation"), plot_prompt(campaign)[1]):
         assert str(chosen) in text
         assert str(fresh) in text
-        assert "core.explained_variance: confirmed; on fresh seeds it is improved (3 pairs of equal seeds)" in text
+        assert "core.explained_variance: confirmed; on fresh seeds it is improved" in text
     assert f"confirmed at {fresh} [run_2_confirm]" in notes
     assert "no such result" not in notes
 
