@@ -18,6 +18,7 @@ from agent.steps.finish import finish
 from agent.steps.freshness import check_freshness
 from agent.steps.match import match
 from agent.steps.propose import propose
+from agent.steps.referee import referee
 from agent.steps.score import score
 from agent.steps.smoke import smoke
 from agent.steps.train import train
@@ -56,6 +57,7 @@ _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
     "train": train,
     "score": score,
     "match": match,
+    "referee": referee,
 }
 _ABOUT_ALL: dict[Step, Callable[[Campaign], None]] = {
     "baselines": make_baselines,

@@ -24,6 +24,7 @@ _OUTPUT = re.compile(r"(?m)^The end of its output:\n(?P<text>(?:(?: {4}.*)?\n?)+
 _HEADING = re.compile(r"(?m)^## Run (?P<run>\d+): (?P<text>.+)$")
 _STATUS = re.compile(r"(?m)^Status: \w+; (?P<text>.+)$")
 _TROUBLE = re.compile(r"(?m)^- (?P<text>(?:a reply was refused|attempt \d+|changed code that never ran).*)$")
+_REFEREE = re.compile(r"(?m)^Referee: .+\n(?:- .+\n?)+")
 _RUN = re.compile(r"(?ms)^## Run (?P<run>\d+): .*?(?=^## |\Z)")
 _PARAGRAPH = re.compile(r"(?m)^(?:.+\n?)+")
 _LINE_OF_PREDICTION = re.compile(r"(?m)^- (?P<text>\w+\.\w+ (?:up|down|same)(?: by [^:\n]*)?)(?=: )")
@@ -39,6 +40,7 @@ class Quoted:
         reasons: For each run, why attempts of it failed.
         troubles: Lines on refused replies, failed attempts and code that never ran.
         output: Lines that runs that came to nothing printed last.
+        referees: For each run, who refereed it, and what was found.
         predictions: Metric, direction and size of each line of a prediction.
         expectations: For each run, what was said of it before it ran.
     """
@@ -48,6 +50,7 @@ class Quoted:
     reasons: frozenset[str] = frozenset()
     troubles: frozenset[str] = frozenset()
     output: frozenset[str] = frozenset()
+    referees: frozenset[str] = frozenset()
     predictions: frozenset[str] = frozenset()
     expectations: frozenset[tuple[int, str]] = frozenset()
 
@@ -60,7 +63,7 @@ class Quoted:
 
 def quoted_in_notes(record: "Record") -> Quoted:
     """Read what the notes of a campaign hold word for word."""
-    from agent.report.notes import expectation, output_end, troubles
+    from agent.report.notes import expectation, output_end, referee_lines, troubles
 
     runs = record.state.runs
     attempts = [(run, attempt) for run in runs for attempt in run.attempts]
@@ -72,6 +75,7 @@ def quoted_in_notes(record: "Record") -> Quoted:
         | {_flat(run.given_up) for run in runs},
         troubles=frozenset(_flat(line) for run in runs for line in troubles(run)),
         output=frozenset(_flat(line) for run in runs for line in output_end(run)),
+        referees=frozenset(_flat(line) for run in runs for line in referee_lines(run)),
         predictions=frozenset(said for run in runs for said in _predicted(run)),
         expectations=frozenset(
             (run.number, _flat(paragraph))
@@ -117,6 +121,10 @@ def _quotations(text: str, quoted: Quoted) -> Iterator[tuple[int, int]]:
         for line in re.finditer(r".+", found["text"]):
             if _flat(line[0]) in quoted.output:
                 yield found.start("text") + line.start(), found.start("text") + line.end()
+    for found in _REFEREE.finditer(text):
+        for line in re.finditer(r"(?m)^(?:- |Referee: )(?P<text>.+)", found[0]):
+            if _flat(line["text"]) in quoted.referees:
+                yield found.start() + line.start("text"), found.start() + line.end("text")
     for found in _LINE_OF_PREDICTION.finditer(text):
         size = found["text"].find(" ")
         if _flat(found["text"]) in quoted.predictions:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.base.screen import Screen
 from agent.campaign.events import SeedsDrawn
 from agent.campaign.ledger import AnyEvent
-from agent.campaign.record import TRANSCRIPT, Record
+from agent.campaign.record import REFEREE, TRANSCRIPT, Record
 from agent.campaign.seeds import Seeds, draw, read
 from agent.campaign.settings import Settings
 from agent.campaign.workspace import Workspace
@@ -58,13 +58,22 @@ class Campaign(Record):
     @cached_property
     def model(self) -> Model:
         """Who answers; made at the first question, so that a campaign that asks nothing more needs no key."""
+        return self._made(self.settings.model, TRANSCRIPT, self.state.calls)
+
+    @cached_property
+    def referee(self) -> Model:
+        """Who reads what was changed; its calls have a transcript of their own and share the budget."""
+        return self._made(self.settings.referee, REFEREE, self.state.referee_calls)
+
+    def _made(self, spec: str, transcript: str, start: int) -> Model:
         from agent.models import make_model
 
+        self.budget = self.budget or self.budget_with(self.settings)
         return make_model(
-            self.settings.model,
-            transcript=self.workspace.path / TRANSCRIPT,
-            budget=self.budget or self.budget_with(self.settings),
-            start=self.state.calls,
+            spec,
+            transcript=self.workspace.path / transcript,
+            budget=self.budget,
+            start=start,
             root=self.root,
             check=self.screen.check,
         )
@@ -75,7 +84,7 @@ class Campaign(Record):
 
         path = self.workspace.path
         folders = {path, *(path.parent / name for name in settings.together)}
-        transcripts = [Transcript(folder / TRANSCRIPT) for folder in sorted(folders)]
+        transcripts = [Transcript(folder / name) for folder in sorted(folders) for name in (TRANSCRIPT, REFEREE)]
         return Budget(BudgetLimits(settings.budget_usd, settings.budget_tokens), transcripts)
 
     def record(self, event: AnyEvent) -> None:

@@ -267,6 +267,18 @@ class Matched(RunEvent):
     verdicts: dict[str, str]
 
 
+class Refereed(RunEvent):
+    """Another model read a run's change; `failure` says why its findings are unknown. The last call is `call`."""
+
+    kind: ClassVar[Literal["refereed"]] = "refereed"
+    model: str
+    findings: list[str]
+    failure: str
+    tokens: int
+    dollars: float | None
+    call: int
+
+
 class GivenUp(RunEvent):
     """A run is left as it is: its attempts, or the replies that may be refused, are used up."""
 
@@ -362,12 +374,7 @@ class Sealed(Event):
 
 
 class Submitted(Event):
-    """A job was given to a cluster.
-
-    Args:
-        order: The hash of what is to be run.
-        asked: The hash of what the cluster was asked for.
-    """
+    """A job was given to a cluster: `order` is the hash of what is to be run, `asked` of what it was asked for."""
 
     kind: ClassVar[Literal["submitted"]] = "submitted"
     label: str
@@ -378,12 +385,9 @@ class Submitted(Event):
 
 
 class Requeued(Event):
-    """A job ended without a result, and is queued again.
+    """The job of a number ended without a result, in a state of the cluster, and is queued again.
 
-    Args:
-        job: The number of the one that ended.
-        state: How the cluster says that it ended.
-        count: How often this launcher has queued it again; 0 for one that it found dead.
+    `count` is how often this launcher has queued it again; 0 for one that it found dead.
     """
 
     kind: ClassVar[Literal["requeued"]] = "requeued"

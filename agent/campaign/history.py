@@ -24,6 +24,7 @@ from agent.campaign.events import (
     PlotFailed,
     Plotted,
     Ran,
+    Refereed,
     Refused,
     Requeued,
     Resumed,
@@ -201,6 +202,12 @@ def _scored(event: Scored, state: State) -> None:
 @apply.register
 def _matched(event: Matched, state: State) -> None:
     _last(state, event).matched = event
+
+
+@apply.register
+def _refereed(event: Refereed, state: State) -> None:
+    _last(state, event).refereed = event
+    state.referee_calls = event.call
 
 
 @apply.register

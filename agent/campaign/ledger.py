@@ -42,6 +42,7 @@ AnyEvent = (
     | events.Failed
     | events.Scored
     | events.Matched
+    | events.Refereed
     | events.GivenUp
     | events.Ended
     | events.Confirming

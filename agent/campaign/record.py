@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lab.settings import Profile
 
 TRANSCRIPT = "transcript.jsonl"
+REFEREE = "referee.jsonl"
 GOAL = "core.explained_variance"
 # What two runs with different sets of baselines differ in, beside what their training records tell.
 OTHER_BASELINES = "what the baselines depend on"

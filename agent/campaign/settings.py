@@ -9,12 +9,14 @@ from pydantic import (
     Field,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
 
 from agent.compute.executor import EXECUTORS, settings_types
 from agent.compute.settings import ExecutorSettings
+from agent.models import same_model
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -31,12 +33,19 @@ def _in_table(executor: str) -> str:
     return executor
 
 
+def _another(referee: str, info: ValidationInfo) -> str:
+    if referee and same_model(referee, info.data.get("model", "")):
+        raise ValueError("name another model than the one that writes")
+    return referee
+
+
 class Settings(BaseModel):
     """The settings of a campaign.
 
     Args:
         profile: The lab's profile, a bundled name or the path of a TOML file.
         model: Who answers, for example `anthropic:NAME` or `replay:PATH`.
+        referee: Another model, which reads the change of each run and decides nothing; empty for none.
         editor: Who applies the edits: our own `blocks`, or `aider` under the same gate.
         max_runs: The most runs that are made.
         format_tries: The most replies refused for their form before a run is given up: blocks that do not apply, a
@@ -69,6 +78,7 @@ class Settings(BaseModel):
 
     profile: str = "smollm2"
     model: str = "auto"
+    referee: Annotated[str, AfterValidator(_another)] = ""
     editor: Literal["blocks", "aider"] = "blocks"
     max_runs: Count = 10
     format_tries: Count = 3

@@ -11,6 +11,7 @@ from agent.campaign.events import (
     Matched,
     PlotFailed,
     Ran,
+    Refereed,
     Scored,
     Smoked,
     SmokeFailed,
@@ -60,6 +61,7 @@ class Attempt:
     failure: FailureEvent | None = None
     score: Scored | None = None
     matched: Matched | None = None
+    refereed: Refereed | None = None
     baseline_set: int = 0
     changed: tuple[str, ...] = ()
 
@@ -111,8 +113,9 @@ class State:
 
     `making` holds the hashes of each seed of a baseline that was trained, by the name of the baseline in the cache;
     `closing_set` is the set of baselines that the closing analysis speaks of; `plot_edited` the commit of a `plot.py`
-    that is to be run, `plots` that of the newest one; `commitment` the hash of the secret that seeds are drawn
-    from, and `revealed` that secret, once it is told.
+    that is to be run, `plots` that of the newest one; `calls` and `referee_calls` the last lines of the transcripts
+    of the model and of its referee that events have used; `commitment` the hash of the secret that seeds are drawn from,
+    and `revealed` that secret, once it is told.
     """
 
     settings: Settings
@@ -136,6 +139,7 @@ class State:
     figures: dict[str, str] | None = None
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: int = 0
+    referee_calls: int = 0
     completed: bool = False
     jobs: dict[str, Submitted] = field(default_factory=dict)
 
@@ -150,6 +154,12 @@ class State:
         last = self.runs[-1].last if self.runs else None
         waits = last and last.score and last.score.match and not last.matched
         return self.runs[-1] if waits and self.settings.matched else None
+
+    @property
+    def unread(self) -> Run | None:
+        """The oldest scored run that the referee has not read, where there is one to read it."""
+        unread = (run for run in self.scored if run.last and not run.last.refereed)
+        return next(unread, None) if self.settings.referee else None
 
     @property
     def open_run(self) -> Run | None:
@@ -182,6 +192,7 @@ Step = Literal[
     "train",
     "score",
     "match",
+    "referee",
     "confirm",
     "plot_edit",
     "plot",
@@ -209,6 +220,8 @@ def next_step(state: State) -> tuple[Step, Run | None]:
         return ("score" if run.last.ran else "train"), run
     if run := state.unmatched:
         return "match", run
+    if run := state.unread:
+        return "referee", run
     if not state.ended and len(state.runs) < state.settings.max_runs:
         return "propose", Run(len(state.runs) + 1)
     if state.figures is None and state.settings.confirm and not (state.confirmation and state.confirmation.closed):

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from git import Repo
 
 # Results, weights and logs are found by their hashes in the ledger; the history holds what people review.
-IGNORED = f"{SECRET}\nrun_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreport.html\n.lock\n.*.new\n__pycache__/\n"
+IGNORED = (
+    f"{SECRET}\nrun_*/\nfigures/\nledger.jsonl\ntranscript.jsonl\nreferee.jsonl\nreport.html\n"
+    ".lock\n.*.new\n__pycache__/\n"
+)
 LOCK = ".lock"
 HALF_MADE = ".new_"
 DAY = 86400

@@ -19,7 +19,7 @@ from agent.compute.executor import Executor, make_executor, settings_types
 from agent.compute.sandbox import choose_sandbox
 from agent.compute.settings import ExecutorSettings, load_settings
 from agent.idea import Idea, load_idea
-from agent.models import Choice, choose
+from agent.models import choose
 from agent.steps.jobs import Host
 from lab.settings import Profile, load_profile
 
@@ -73,7 +73,7 @@ def check(arguments: argparse.Namespace, name: str) -> Checked:
     given = {
         **_may_change(arguments),
         "profile": str(profile.path),
-        "model": _spec(choice),
+        "model": choice.spec,
         "editor": arguments.editor,
         "evals": evals,
         "device": arguments.device,
@@ -151,7 +151,7 @@ def settings_with(before: Settings, arguments: argparse.Namespace) -> Settings:
     """
     changed = {key: value for key, value in _may_change(arguments).items() if value is not None}
     if arguments.model != "auto":
-        changed["model"] = _spec(choose(arguments.model))
+        changed["model"] = choose(arguments.model).spec
     return _validated({**before.model_dump(mode="json"), **changed}) if changed else before
 
 
@@ -178,6 +178,7 @@ def take_up(campaign: Campaign, arguments: argparse.Namespace) -> None:
 def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that may be given anew when a campaign is taken up."""
     return {
+        "referee": _referee(arguments),
         "max_runs": arguments.max_runs,
         "run_seconds": arguments.time_limit,
         "sandbox": False if arguments.no_sandbox else None,
@@ -190,6 +191,13 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
         "budget_usd": arguments.budget_usd,
         "budget_tokens": arguments.budget_tokens,
     }
+
+
+def _referee(arguments: argparse.Namespace) -> str | None:
+    """Who reads what is written, as settings have it; nothing for `none`, None where nothing is said of it."""
+    if arguments.referee in (None, "none"):
+        return None if arguments.referee is None else ""
+    return choose(arguments.referee, option="--referee").spec
 
 
 def _wished(name: str, arguments: argparse.Namespace) -> ExecutorSettings | None:
@@ -295,8 +303,3 @@ def _known_metric(name: str, where: str) -> str:
         known = ", ".join(directed) or f"evaluations are {', '.join(TABLE)}"
         raise AgentError(f"{where} {name}: no evaluation scores it with a direction; there are {known}")
     return name
-
-
-def _spec(choice: Choice) -> str:
-    name = str(Path(choice.name).resolve()) if choice.provider == "replay" else choice.name
-    return f"{choice.provider}:{name}" + (f"@{choice.base_url}" if choice.base_url else "")

@@ -51,6 +51,12 @@ def make_parser() -> argparse.ArgumentParser:
         "idea's own); or auto (default): the first provider whose key is set, else the script",
     )
     parser.add_argument(
+        "--referee",
+        metavar="MODEL",
+        help="another model, which reads each run's change; what it finds stands in the notes and decides nothing "
+        "(default: none)",
+    )
+    parser.add_argument(
         "--profile", default="smollm2", help="a bundled profile or the path of a .toml (default: smollm2)"
     )
     parser.add_argument("--editor", default="blocks", choices=("blocks", "aider"), help="who applies the edits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ __all__ = [
     "environment",
     "load",
     "make_model",
+    "same_model",
     "scrub",
 ]
 
@@ -70,8 +72,22 @@ class Choice:
     base_url: str
     said: str
 
+    @property
+    def spec(self) -> str:
+        """The value of `--model` that gives this choice from any folder."""
+        name = str(Path(self.name).resolve()) if self.provider == "replay" else self.name
+        return f"{self.provider}:{name}" + (f"@{self.base_url}" if self.base_url else "")
 
-def choose(spec: str, *, script: Path | None = None, environ: Mapping[str, str] | None = None) -> Choice:
+
+def same_model(one: str, other: str) -> bool:
+    """Tell whether two specs name one model, at whatever address it is asked."""
+    first, second = (re.split(r"@(?=https?://)", spec)[0] for spec in (one, other))
+    return first == second
+
+
+def choose(
+    spec: str, *, script: Path | None = None, environ: Mapping[str, str] | None = None, option: str = "--model"
+) -> Choice:
     """Read a `--model` value.
 
     Args:
@@ -79,6 +95,7 @@ def choose(spec: str, *, script: Path | None = None, environ: Mapping[str, str] 
             name takes its default model.
         script: the idea's scripted campaign, the last resort of `auto`.
         environ: where keys are looked for (`keys.environment()`); `os.environ` with `.env` when None.
+        option: what gave the value, for messages.
 
     Raises:
         AgentError: for a value of no such form, and for `auto` with neither a key nor a script.
@@ -90,22 +107,22 @@ def choose(spec: str, *, script: Path | None = None, environ: Mapping[str, str] 
     if provider == "replay" and rest:
         return Choice("replay", rest, "", f"the replies of {rest} answer; no model is called")
     if provider not in TABLE:
-        raise AgentError(f"--model {scrub(spec)!r} is unknown: give {', '.join(_forms())} or auto")
+        raise AgentError(f"{option} {scrub(spec)!r} is unknown: give {', '.join(_forms())} or auto")
     about = load(provider)
     name, _, base_url = rest.partition("@") if about.other_key_name else (rest, "", "")
     name = name or about.default_name
     if base_url and not base_url.startswith(("http://", "https://")):
-        raise AgentError(f"--model {scrub(spec)!r}: the address after @ should start with http:// or https://")
+        raise AgentError(f"{option} {scrub(spec)!r}: the address after @ should start with http:// or https://")
     if base_url and shown_url(base_url) != base_url:
         # The address is shown and written down, so it may hold nothing secret.
         raise AgentError(
-            f"the address in --model should be plain, like {shown_url(base_url)}: no user, password or query; "
+            f"the address in {option} should be plain, like {shown_url(base_url)}: no user, password or query; "
             f"a key goes into {about.other_key_name}"
         )
     if scrub(spec) != spec:
-        raise AgentError(f"--model {scrub(spec)!r}: a command line is no place for a key; put it into the environment")
+        raise AgentError(f"{option} {scrub(spec)!r}: a command line is no place for a key; put it into the environment")
     if about.is_own(base_url) and not environ.get(about.key_name):
-        raise AgentError(f"--model {provider}:{name} needs a key: set {about.key_name} or put it into .env")
+        raise AgentError(f"{option} {provider}:{name} needs a key: set {about.key_name} or put it into .env")
     where = f" at {shown_url(base_url)}" if base_url else ""
     return Choice(provider, name, base_url, f"{provider}:{name}{where} answers")
 

@@ -1,6 +1,7 @@
 """`notes.txt`: everything that happened, written by the loop from the ledger and the results, never edited."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from agent.base.errors import AgentError
@@ -135,6 +136,7 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
         "troubles": troubles(run),
         "log": output_end(run),
         "analysis": told(record, run.analysis, baseline_set),
+        "referee": referee_lines(run),
     }
 
 
@@ -212,6 +214,20 @@ def troubles(run: Run) -> list[str]:
         if attempt.ran and attempt.ran.idle:
             lines.append(f"changed code that never ran: {'; '.join(attempt.ran.idle)}")
     return lines
+
+
+def referee_lines(run: Run) -> list[str]:
+    """The referee's name and cost, and its findings, a line each; none where no referee read the run."""
+    read = run.last.refereed if run.last else None
+    if read is None:
+        return []
+    return referee_told(read.model, read.tokens, read.dollars, read.findings, read.failure)
+
+
+def referee_told(model: str, tokens: int, dollars: float | None, findings: Sequence[str], failure: str) -> list[str]:
+    """Say in lines what a referee found: who it is and its cost, then a line for each finding."""
+    cost = "price unknown" if dollars is None else f"${dollars:.3f}"
+    return [f"{model}, {tokens:,} tokens, {cost}; decides nothing", *(findings or [failure or "nothing found"])]
 
 
 def output_end(run: Run) -> list[str]:

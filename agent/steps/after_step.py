@@ -2,13 +2,24 @@
 
 from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
-from agent.campaign.events import BaselinesMade, Confirmed, Confirming, Event, Failed, GivenUp, Matched, Plotted, Scored
+from agent.campaign.events import (
+    BaselinesMade,
+    Confirmed,
+    Confirming,
+    Event,
+    Failed,
+    GivenUp,
+    Matched,
+    Plotted,
+    Refereed,
+    Scored,
+)
 from agent.campaign.hashes import record_hashes
-from agent.campaign.state import attempts_exhausted
+from agent.campaign.state import Run, attempts_exhausted
 from agent.report.notes import NAME, check_notes, notes_text
 from agent.report.review import write_report
 
-_NEWS = (BaselinesMade, Scored, Failed, GivenUp, Matched, Confirmed, Plotted)
+_NEWS = (BaselinesMade, Scored, Failed, GivenUp, Matched, Refereed, Confirmed, Plotted)
 
 
 def after_step(campaign: Campaign) -> None:
@@ -45,10 +56,15 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
     if commit:
         state = campaign.state
         newest = state.runs[-1] if state.runs else None
-        matched = newest is not None and newest.last is not None and newest.last.matched is not None
-        about = f"{newest.name}: {'matched' if matched else newest.status}" if newest else "Baselines"
+        about = f"{newest.name}: {_newest(newest)}" if newest else "Baselines"
         closed = state.confirmation is not None and state.confirmation.closed
         campaign.workspace.commit_notes("figures" if state.figures else "confirmation" if closed else about)
+
+
+def _newest(run: Run) -> str:
+    if run.last and run.last.refereed:
+        return "read by the referee"
+    return "matched" if run.last and run.last.matched else run.status
 
 
 def _is_news(event: Event) -> bool:

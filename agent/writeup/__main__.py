@@ -39,6 +39,7 @@ def _write(arguments: argparse.Namespace) -> int:
         run=arguments.run,
         writeups=arguments.writeups,
         model=arguments.model,
+        referee=arguments.referee,
         compile=not arguments.no_compile,
         citations=arguments.citations,
         budget_usd=arguments.budget_usd,
@@ -46,6 +47,8 @@ def _write(arguments: argparse.Namespace) -> int:
     done = write_paper(options, _say)
     for line in done.left:
         sys.stdout.write(f"  left: {line}\n")
+    for line in done.refereed:
+        sys.stdout.write(f"  referee: {line}\n")
     for path in done.made:
         sys.stdout.write(f"{path}\n")
     if done.remark:
@@ -66,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="the campaign's folder, under runs/")
     parser.add_argument(
         "--model", default="auto", help="as for agent.launch; auto is the campaign's own, a script excepted"
+    )
+    parser.add_argument(
+        "--referee",
+        default="",
+        metavar="MODEL",
+        help="another model that reads the paper against the code (default: none)",
     )
     parser.add_argument("--no-compile", action="store_true", help="the .tex and the HTML page only")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from agent.audit.evidence import gather
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.places import IDEAS
-from agent.campaign.record import Record
+from agent.campaign.record import REFEREE, TRANSCRIPT, Record
 from agent.compute.sandbox import Sandbox, choose_sandbox
-from agent.models import make_model
-from agent.models.base import Model
-from agent.models.budget import BudgetLimits
+from agent.dialogue.referee import read_paper
+from agent.models import Budget, BudgetLimits, Model, Transcript, choose, make_model, same_model
+from agent.report.notes import referee_told
 from agent.report.tables import brief
 from agent.writeup.citations import Library
 from agent.writeup.draft import Writer
@@ -27,6 +27,7 @@ from agent.writeup.paper import Paper
 from agent.writeup.peer_review import review
 
 MENDS = 5
+REFEREED = "referee.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Options:
         run: The campaign's folder.
         writeups: The folder that papers are made in.
         model: As `--model`.
+        referee: Another model, which reads the paper against the code; empty for none.
         compile: Whether a PDF is made.
         citations: Where works are searched: nothing, `openalex`, or an address.
         budget_usd: A stop on the dollars.
@@ -45,6 +47,7 @@ class Options:
     run: Path
     writeups: Path
     model: str = "auto"
+    referee: str = ""
     compile: bool = True
     citations: str = ""
     budget_usd: float | None = None
@@ -58,11 +61,13 @@ class Done:
         made: The files for the reader.
         left: The faults that are left; a paper that has some is not done.
         remark: A line for the user.
+        refereed: The referee and its cost, and its findings.
     """
 
     made: tuple[Path, ...]
     left: tuple[str, ...]
     remark: str
+    refereed: tuple[str, ...] = ()
 
 
 def write_paper(options: Options, say: Callable[[str], None]) -> Done:
@@ -86,7 +91,7 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     day = datetime.fromisoformat(record.folder.ledger.entries[-1].time).strftime("%d %B %Y").lstrip("0")
     paper = Paper(options.writeups / record.folder.path.name, evidence, sections(null), day, brief(record), null)
     paper.prepare()
-    model = _model(options, record, paper)
+    model, other = _models(options, record, paper)
     library = None
     if options.citations:
         library = Library(paper.folder, "" if options.citations == "openalex" else options.citations)
@@ -100,9 +105,18 @@ def write_paper(options: Options, say: Callable[[str], None]) -> Done:
     reviewed = review(filled(text, numbers), model, paper.folder / "review.json")
     if reviewed is None:
         left += ["the review has not the fixed form"]
-    made = [paper.folder / name for name in ("paper.pdf", "paper.tex", "paper.html", "review.json")]
+    refereed = _refereed(record, paper, filled(text, numbers), other) if other else ()
+    made = [paper.folder / name for name in ("paper.pdf", "paper.tex", "paper.html", "review.json", REFEREED)]
     remark = "" if compiles or not options.compile else INSTALL
-    return Done(tuple(path for path in made if path.is_file()), tuple(left), remark)
+    return Done(tuple(path for path in made if path.is_file()), tuple(left), remark, refereed)
+
+
+def _refereed(record: Record, paper: Paper, text: str, model: Model) -> tuple[str, ...]:
+    """Have the finished paper read, and keep what was found beside it."""
+    read = read_paper(record, text, model)
+    found = {"model": model.name, **asdict(read)}
+    write_atomically(paper.folder / REFEREED, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return tuple(referee_told(model.name, read.tokens, read.dollars, read.findings, read.failure))
 
 
 def _mend(writer: Writer, sandbox: Sandbox | None) -> list[str]:
@@ -128,7 +142,8 @@ def _mend(writer: Writer, sandbox: Sandbox | None) -> list[str]:
     return []
 
 
-def _model(options: Options, record: Record, paper: Paper) -> Model:
+def _models(options: Options, record: Record, paper: Paper) -> tuple[Model, Model | None]:
+    """Who writes, and who referees, if anybody does; one budget is for both."""
     spec = options.model
     if spec == "script":
         script = IDEAS / f"{record.idea.Name}.writeup.jsonl"
@@ -137,5 +152,14 @@ def _model(options: Options, record: Record, paper: Paper) -> Model:
         spec = f"replay:{script}"
     if spec == "auto" and not record.settings.model.startswith("replay:"):
         spec = record.settings.model
-    limits = BudgetLimits(options.budget_usd, None)
-    return make_model(spec, transcript=paper.folder / "transcript.jsonl", limits=limits, start=0, root=Path.cwd())
+    if options.referee and same_model(choose(options.referee, option="--referee").spec, choose(spec).spec):
+        raise AgentError(f"--referee: name another model than the one that writes, not {options.referee!r}")
+    paths = [paper.folder / name for name in (TRANSCRIPT, REFEREE)]
+    budget = Budget(BudgetLimits(options.budget_usd, None), [Transcript(path) for path in paths])
+    specs = (spec, options.referee)
+    made = [
+        make_model(given, transcript=path, budget=budget, start=0, root=Path.cwd()) if given else None
+        for given, path in zip(specs, paths, strict=True)
+    ]
+    assert made[0] is not None
+    return made[0], made[1]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.campaign.folder import EXPERIMENT
-from agent.campaign.record import Record
+from agent.campaign.record import REFEREE, TRANSCRIPT, Record
 from agent.campaign.state import Run, next_step
 from agent.models.transcript import Spent, read_lines, spent_by
 from agent.report.closing import chance_text, confirmation_text
-from agent.report.notes import changed_settings, diff_summary, ending
+from agent.report.notes import changed_settings, diff_summary, ending, referee_lines
 from agent.report.review.charts import Chart, Curve, Level, Point
 from agent.report.review.diffs import Line, side_by_side
 from agent.report.tables import asked_text, brief, change_cells, headlines, outcomes, short, sign, told
@@ -64,6 +64,7 @@ class RunView:
     predictions: tuple[tuple[str, str], ...] = ()
     prediction: str = ""
     analysis: str = ""
+    referee: tuple[str, ...] = ()
     settings: str = ""
     parent: str = ""
     summary: str = ""
@@ -121,7 +122,7 @@ def collect(record: Record) -> View:
         AgentError: The ledger or a result is damaged.
     """
     state = record.state
-    lines = read_lines(record.folder.path / "transcript.jsonl")
+    lines = read_lines(record.folder.path / TRANSCRIPT)
     known = bool(state.baselines and record.baselines)
     names = brief(record) if known else []
     runs = tuple(_run(record, run, names, lines) for run in state.runs)
@@ -157,11 +158,17 @@ def _facts(record: Record, spent: Spent) -> list[tuple[str, str]]:
         ("model", "scripted replies; the numbers were measured here" if scripted else model),
         ("profile", f"{record.profile.name}: {record.profile.title}".rstrip(": ")),
         ("runs", f"{len(state.scored)} scored of {len(state.runs)}, {state.settings.max_runs} allowed"),
-        ("model calls", f"{spent.calls}, {spent.tokens:,} tokens, {_dollars(spent)}"),
+        ("model calls", _cost(spent)),
         ("from", f"{started[:16].replace('T', ' ')} to {last[:16].replace('T', ' ')} UTC"),
         ("folder", record.folder.path.name),
     ]
+    if lines := read_lines(record.folder.path / REFEREE):
+        facts.append(("referee calls", _cost(spent_by(lines))))
     return facts
+
+
+def _cost(spent: Spent) -> str:
+    return f"{spent.calls}, {spent.tokens:,} tokens, {_dollars(spent)}"
 
 
 def _dollars(spent: Spent) -> str:
@@ -206,6 +213,7 @@ def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]
         predictions=tuple(_predictions(run, comparison)) if comparison else (),
         prediction=told(record, last.prediction, baseline_set) if last else "",
         analysis=told(record, run.analysis, baseline_set),
+        referee=tuple(referee_lines(run)),
         settings=changed_settings(record, run) if comparison else "",
         parent=first[:8],
         summary=diff_summary(record, run),

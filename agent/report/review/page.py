@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent.base.errors import AgentError
 from agent.base.files import write_atomically
 from agent.base.screen import duration
-from agent.campaign.record import Record
+from agent.campaign.record import REFEREE, TRANSCRIPT, Record
 from agent.report.review.charts import svg
 from agent.report.review.collect import collect
 from agent.report.review.diffs import style_rules
@@ -120,7 +120,7 @@ def _entry(folder: Path) -> Entry:
             len(state.runs),
             len(state.scored),
             sum("improved" in each for each in verdicts),
-            spent_by(read_lines(folder / "transcript.jsonl")).dollars,
+            sum(spent_by(read_lines(folder / name)).dollars for name in (TRANSCRIPT, REFEREE)),
         )
     except AgentError as error:
         return Entry(folder.name, fault=str(error))

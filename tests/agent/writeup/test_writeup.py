@@ -227,3 +227,29 @@ def test_what_latex_stumbles_over_goes_back_to_the_model(recorded: Bench, tmp_pa
     (asked,) = (line["prompt"] for line in prompts(paper) if line["purpose"] == "writeup_mend_setup")
     assert "Undefined control sequence" in asked
     assert (paper / "paper.pdf").is_file()
+
+
+def test_a_referee_reads_the_finished_paper_against_the_code(recorded: Bench, tmp_path: Path, capsys) -> None:
+    found = "`run_2` is said to train with a hinge, and the diff has none."
+    lines = [json.dumps({"findings": [found, "Two."]})]
+    referee = script(tmp_path / "referee.jsonl", lines)
+    code, paper = write(recorded, tmp_path, replies(), "--no-compile", "--referee", referee)
+    assert code == 0
+    assert f"  referee: replay:referee.jsonl, 0 tokens, $0.000; decides nothing\n  referee: {found}\n" in (
+        capsys.readouterr().out
+    )
+    kept = json.loads((paper / "referee.json").read_text())
+    assert (kept["model"], kept["findings"], kept["failure"]) == ("replay:referee.jsonl", [found, "Two."], "")
+    (asked,) = [json.loads(line) for line in (paper / "referee.jsonl").read_text().splitlines()]
+    # Numbers as a reader sees them, and the code of every run.
+    assert "0.7379" in asked["request"]["prompt"]
+    record = recorded.evidence.record
+    assert all(f"# What {run} changed" in asked["request"]["prompt"] for run in recorded.evidence.runs)
+    assert record.folder.at(record.state.template, "experiment.py") in asked["request"]["prompt"]
+    assert "referee" not in (paper / "transcript.jsonl").read_text()
+
+
+def test_a_referee_of_a_paper_is_another_model(recorded: Bench, tmp_path: Path, capsys) -> None:
+    code, _ = write(recorded, tmp_path, replies(), "--no-compile", "--referee", f"replay:{tmp_path / 'script.jsonl'}")
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: --referee: name another model than the one that writes")
