@@ -113,8 +113,8 @@ class State:
 
     `making` holds the hashes of each seed of a baseline that was trained, by the name of the baseline in the cache;
     `closing_set` is the set of baselines that the closing analysis speaks of; `plot_edited` the commit of a `plot.py`
-    that is to be run, `plots` that of the newest one; `calls` and `referee_calls` the last lines of the transcripts
-    of the model and of its referee that events have used; `commitment` the hash of the secret that seeds are drawn from,
+    that is to be run, `plots` that of the newest one; `calls` and `referee_calls` the last lines of the transcripts of
+    the model and of its referee that events have used; `commitment` the hash of the secret that seeds are drawn from,
     and `revealed` that secret, once it is told.
     """
 

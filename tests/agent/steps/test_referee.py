@@ -1,4 +1,4 @@
-"""A referee reads each scored run; what it finds stands in notes and review, costs what is said, and decides nothing."""
+"""A referee reads each scored run; what it finds stands in notes and review, has its price, and decides nothing."""
 
 import json
 from pathlib import Path
