@@ -292,8 +292,21 @@ def _computed(record: "Record") -> Iterator[str]:
 
     yield from confirmation_text(record)
     yield chance_text(record)
+    if any(run.last and run.last.score and run.last.score.rules < 2 for run in record.state.scored):
+        yield from _computed_before(record, confirmation_text(record))
     for run in record.state.scored:
         baseline_set = run.last.baseline_set if run.last else None
         yield beside_frontier(record.verdict(run), record.grid(baseline_set), record.goal)
         yield from map(str, record.verdict(run).confounds)
         yield from (f"- {line}" for line in asked_text(record, record.verdict(run)))
+
+
+def _computed_before(record: "Record", confirmation: list[str]) -> Iterator[str]:
+    """The same in the words of version 0.1.0, whose notes are as they were."""
+    yield from (text.replace("(±", "(noise ±") for text in confirmation)
+    count = record.tally()
+    yield (
+        f"{count.made} comparisons of a headline metric with its baseline were made and {count.outside} lie outside "
+        f"their 95% interval; if no change had any effect, about {count.expected:.1f} would. A single one outside is a "
+        "lead; what is confirmed on fresh seeds is a finding."
+    )

@@ -200,6 +200,8 @@ def change_cells(row: Row | None) -> list[str]:
 
 def asked_text(record: Record, comparison: Comparison) -> list[str]:
     """A line for the goal and each guard of a run: the effect, and what came of it."""
+    if record.settings.goal is None:  # as in campaigns of version 0.1.0
+        return []
     lines = []
     if row := comparison.row(record.goal):
         effect, verdict = change_cells(row)

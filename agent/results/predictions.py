@@ -81,7 +81,7 @@ def outcome(prediction: Prediction, comparison: Comparison) -> str:
         return "undecided"
     inside = row.verdict not in OUTSIDE
     if prediction.direction == "same":
-        return {"no effect": "hit", "undecided": "undecided"}.get(row.verdict, "miss")
+        return "miss" if not inside else "hit" if row.verdict == "no effect" else "undecided"
     signed = row.delta if prediction.direction == "up" else -row.delta
     if inside:
         # A size was named that the interval leaves out: the run did see that it is not there.
