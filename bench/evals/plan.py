@@ -52,7 +52,8 @@ def _texts(
 
 
 # Few words leave many letters without a good probe; both sides keep each that is ever right.
-_ABSORPTION = {"per_letter": 12, "min_letters": 1, "min_probe_f1": 0.0}
+# SAEBench starts the probe that ranks latents at random.
+_ABSORPTION = {"per_letter": 12, "min_letters": 1, "min_probe_f1": 0.0, "zero_start": False}
 
 # The hook is in the middle of the model, as SAEBench has it on gemma-2-2b (layer 12 of 26).
 FULL = Plan(

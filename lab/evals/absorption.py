@@ -85,8 +85,9 @@ class Settings:
 
     `lower` takes only lower-case words with a space before them; `max_words` bounds the words and `per_letter` those of
     each letter (0: all), so that few words still hold every letter; `seed` draws the prompt's examples, the split and
-    the probes' start. `probe_*` train the residual probe, `sparse_*` the one on latents. The last five are the bounds
-    in the definition of absorption.
+    the probes' start. `probe_*` train the residual probe, `sparse_*` the one on latents. `zero_start` is ours: what a
+    random start leaves in the weights of the probe on latents decides which are chosen, and makes nearly half of how
+    much the scores of two SAEs differ. The last five are the bounds in the definition of absorption.
     """
 
     prompt_template: str = "{word} has the first letter:"
@@ -104,6 +105,7 @@ class Settings:
     sparse_batch_size: int = 4096
     sparse_epochs: int = 50
     sparse_l1: float = 0.01
+    zero_start: bool = True
     max_k: int = 10
     f1_jump_threshold: float = 0.03
     min_probe_f1: float = 0.6
@@ -264,9 +266,7 @@ def _split_features(setup: Setup, sae: Artifact, test: Tensor, settings: Setting
         epochs=settings.sparse_epochs,
         weight_decay=1e-6,
         l1=settings.sparse_l1,
-        # What a random start leaves in the weights decides which latents are chosen: nearly half of how much the
-        # scores of one SAE differ between seeds of the probe, and of two SAEs.
-        zero_start=True,
+        zero_start=settings.zero_start,
         what="scoring: absorption, latents of letters",
     )
     most = min(settings.max_k, sae.d_sae)
