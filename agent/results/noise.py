@@ -19,8 +19,8 @@ CORRELATED, FEWEST_PAIRS = 0.6, 6
 _UNEQUAL, _FEWEST_UNEQUAL = 0.2, 3
 # The groups that it takes to tell how much variances differ between groups.
 _FEWEST_GROUPS = 3
-# The share of its degrees of freedom that a prior of few groups is trusted with: with all of them, 6% to 7% of 95%
-# intervals miss.
+# The share of its degrees of freedom that a prior of few groups is trusted with: with all of them more than
+# 5% of 95% intervals miss.
 _TRUST = 0.5
 MOST_SEEDS = 1000
 

@@ -114,6 +114,17 @@ def test_one_in_twenty_is_outside_when_only_seeds_differ(draw):
     assert abs(outside / count - 0.05) < 0.005 + 3 * math.sqrt(0.05 * 0.95 / count)
 
 
+def test_one_run_whose_seeds_do_more_than_the_baselines_is_outside_too_often():
+    """Nothing in one run tells how much its seeds do: docs/limits.md says so."""
+    generator = np.random.default_rng(4)
+    count = 2000
+    outside = sum(
+        difference([(0, 2.8 * generator.normal())], seeded(generator.normal(size=8).tolist())).outside
+        for _ in range(count)
+    )
+    assert outside / count == pytest.approx(0.4, abs=0.05)
+
+
 @pytest.mark.parametrize(("alike", "own"), [(2, 3), (6, 3), (1e6, 3), (2, 8), (1e6, 8)])
 def test_a_variance_moderated_by_those_of_other_groups_keeps_its_word(alike, own):
     """`alike` degrees of freedom: few for variances that differ much between groups, many for one variance."""
