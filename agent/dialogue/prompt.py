@@ -7,7 +7,10 @@ from agent.campaign.state import Run
 from agent.report.closing import chance_text, confirmation_text
 from agent.report.tables import baseline_detail, detail, one_line_table
 
-ARROWS = "(+) higher is better, (-) lower is better, = no effect that matters, ~ undecided, n/m not measurable; baselines are means over seeds"
+ARROWS = (
+    "(+) higher is better, (-) lower, = no effect that matters, ~ undecided, n/m not measurable; "
+    "baselines are means over seeds"
+)
 REPLY_SHOWN = 6000
 
 
