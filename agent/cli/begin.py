@@ -252,6 +252,8 @@ def _asked(
 
     evals = list(arguments.evals.split(",") if arguments.evals else profile.default_evals)
     scored, usual = list(chosen(evals)), profile.goals
+    for name in (usual.goal, *usual.smallest, *usual.guards):
+        _known_metric(name, f"{profile.path}, goals:")
     smallest = {name: value for name, value in usual.smallest.items() if name.partition(".")[0] in scored}
     goal = usual.goal if usual.goal.partition(".")[0] in scored else None
     guards: dict[str, float | None] = {

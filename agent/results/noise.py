@@ -115,7 +115,7 @@ def difference(
         gaps = [one - two for one, two in paired]
         spread = statistics.stdev(gaps)
         return _effect(statistics.fmean(gaps), spread / math.sqrt(len(gaps)), len(gaps) - 1, spread, level, len(gaps))
-    if prior is None and _unequal(mine, other):
+    if _unequal(mine, other):
         parts = [statistics.variance(group) / len(group) for group in (mine, other)]
         freedom = sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, (mine, other)))
         return _effect(delta, math.sqrt(sum(parts)), freedom, max(map(statistics.stdev, (mine, other))), level)

@@ -9,6 +9,7 @@ from agent.base.errors import AgentError
 from agent.cli.begin import check
 from agent.cli.options import make_parser
 from agent.idea import load_idea
+from lab.settings import PROFILE_FOLDER
 
 EV, CE, ALIVE = "core.explained_variance", "core.delta_ce", "core.frac_alive"
 IDEA = {"Name": "mine", "Title": "t", "Experiment": "e", "Technical_Details": "d", "Implementation_Plan": "p"}
@@ -66,6 +67,13 @@ def test_a_wrong_goal_or_guard_is_one_line(asked, options, said):
     with pytest.raises(AgentError, match=said) as error:
         asked(*options)
     assert "\n" not in str(error.value)
+
+
+def test_a_profiles_goal_that_nothing_scores_is_named_with_its_place(asked, tmp_path):
+    profile = tmp_path / "own.toml"
+    profile.write_text((PROFILE_FOLDER / "smollm2.toml").read_text().replace('goal = "core.', 'goal = "core.no_'))
+    with pytest.raises(AgentError, match=r"own\.toml, goals: core\.no_explained_variance: no evaluation"):
+        asked("--profile", str(profile))
 
 
 @pytest.mark.parametrize("more", [{"Goal": "higher"}, {"Goal": {"metric": "core"}}, {"Guards": {EV: -1}}])
