@@ -26,6 +26,8 @@ class Folder:
         AgentError: The folder is not a campaign's.
     """
 
+    _git_options: tuple[str, ...] = ()
+
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         missing = [
@@ -74,7 +76,7 @@ class Folder:
         from git.exc import GitCommandError
 
         try:
-            return str(Git(self.path).execute(["git", *arguments], strip_newline_in_stdout=strip))
+            return str(Git(self.path).execute(["git", *self._git_options, *arguments], strip_newline_in_stdout=strip))
         except GitCommandError as error:
             raise AgentError(told(error, f"git {arguments[0]} failed in {self.path}")) from error
 

@@ -37,8 +37,26 @@ DAY = 86400
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "run_*", "figures", ".*")
 
 
+# Of the campaign's own: a machine without a git identity, or with hooks and signing, works the same.
+_GIT_SETTINGS = {
+    ("user", "name"): "SAE Scientist",
+    ("user", "email"): "sae-scientist@localhost",
+    ("commit", "gpgsign"): "false",
+    ("core", "hooksPath"): os.devnull,
+    # A commit is on the disk before the ledger names it, and git starts nothing that outlives it.
+    ("core", "fsync"): "all",
+    ("gc", "auto"): "0",
+    ("maintenance", "auto"): "false",
+}
+
+
 class Workspace(Folder):
     """A campaign's folder and the hands that change it; see `Folder`."""
+
+    # A clone of a campaign's repository has none of its settings.
+    _git_options = tuple(
+        part for (section, name), value in _GIT_SETTINGS.items() for part in ("-c", f"{section}.{name}={value}")
+    )
 
     @classmethod
     def create(cls, idea: Idea, settings: Settings, runs: Path = RUNS, template: Path = TEMPLATE) -> "Workspace":
@@ -169,16 +187,9 @@ def _remove_half_made(runs: Path) -> None:
 
 def _commit_all(repository: "Repo", idea: Idea) -> str:
     with repository as repo:
-        # Of the campaign's own: a machine without a git identity, or with hooks and signing, works the same.
         with repo.config_writer() as config:
-            config.set_value("user", "name", "SAE Scientist")
-            config.set_value("user", "email", "sae-scientist@localhost")
-            config.set_value("commit", "gpgsign", "false")
-            config.set_value("core", "hooksPath", os.devnull)
-            # A commit is on the disk before the ledger names it, and git starts nothing that outlives it.
-            config.set_value("core", "fsync", "all")
-            config.set_value("gc", "auto", "0")
-            config.set_value("maintenance", "auto", "false")
+            for (section, name), value in _GIT_SETTINGS.items():
+                config.set_value(section, name, value)
         repo.git.add("--all")
         repo.git.commit("--quiet", "--message", f"Template and idea: {idea.Title}")
         return repo.head.commit.hexsha

@@ -28,6 +28,7 @@ from agent.steps.after_step import after_step
 from agent.steps.figures import edit_plots
 from agent.steps.score import score
 from agent.steps.smoke import smoke
+from bench.writeup.cases import unpack
 from tests.agent.campaigns import cut_after, launch, mounted
 
 IDEA = parse_idea(
@@ -270,3 +271,15 @@ def test_git_leaves_no_process_and_syncs_what_it_writes(workspace):
     config = (workspace.path / ".git" / "config").read_text()
     for line in ("auto = 0", "auto = false", "fsync = all"):
         assert line in config
+
+
+def test_a_campaign_whose_repository_was_cloned_goes_on_where_git_knows_nobody(tmp_path, monkeypatch):
+    folder = unpack(tmp_path / "campaign")
+    # Git guesses no name from the machine's.
+    for name, value in {"COUNT": "1", "KEY_0": "user.useConfigOnly", "VALUE_0": "true", "GLOBAL": os.devnull}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    (folder / "more.txt").write_text("more\n")
+    workspace = Workspace(folder)
+    before = workspace.head
+    assert workspace.commit("More") != before
+    assert subjects(folder)[0] == "More"
