@@ -52,13 +52,29 @@ class Source:
         return self.store.document.long(), self.store.position.long()
 
 
-class Fixed:
-    """Attributes that are set once stay: an experiment asks the lab's objects and does not change them."""
+class _Sealed(type):
+    """Classes of which no part is exchanged."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise LabError(f"{cls.__name__.lower()}.{name} is the lab's: an experiment cannot set it")
+
+    def __delattr__(cls, name: str) -> None:
+        raise LabError(f"{cls.__name__.lower()}.{name} is the lab's: an experiment cannot take it away")
+
+
+class Fixed(metaclass=_Sealed):
+    """Attributes that are set once stay, and there is one of each: an experiment asks the lab's objects, no more."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and (name in vars(self) or hasattr(type(self), name)):
             raise LabError(f"{type(self).__name__.lower()}.{name} is the lab's: an experiment cannot set it")
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise LabError(f"{type(self).__name__.lower()}.{name} is the lab's: an experiment cannot take it away")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise LabError(f"a {type(self).__name__.lower()} is the lab's: an experiment cannot copy it")
 
 
 class Batch(Fixed):

@@ -35,6 +35,21 @@ class Given:
     def __init__(self, values: Mapping[str, str], out_dir: Path | None = None) -> None:
         self._values = {name: values[name] for name in _VARIABLES if values.get(name)}
         self.out_dir = out_dir
+        self._begun = False
+
+    def begin(self) -> Given:
+        """A run begins by what is given, once.
+
+        Returns:
+            This object.
+
+        Raises:
+            LabError: one has begun already.
+        """
+        if self._begun:
+            raise LabError("start() was called twice: a run begins once")
+        self._begun = True
+        return self
 
     @classmethod
     def take(cls, environment: MutableMapping[str, str], out_dir: Path) -> Given:

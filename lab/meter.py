@@ -25,6 +25,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from lab.errors import LabError
+
 _FEWEST, _SHARE = 5, 0.01  # steps that are counted besides the first and the last
 _LONG = 4.0  # times the usual processor time
 # What long steps take beyond the usual counts from this share of the run and these seconds on: less is the machine's.
@@ -160,9 +162,17 @@ class Updates:
         self.at_a_time = 0
         self.rate = 0.0
         self._hook = register_optimizer_step_post_hook(self._stepped)
+        self._closed = False
 
     def close(self) -> None:
-        """Count no more."""
+        """Count no more: what is trained from here on is in no record.
+
+        Raises:
+            LabError: that was so already.
+        """
+        if self._closed:
+            raise LabError("run.save() was called twice: what is trained after the first is in no record")
+        self._closed = True
         self._hook.remove()
 
     @property
@@ -207,8 +217,8 @@ def compute(module: nn.Module, updates: Updates, meter: Meter | None) -> dict[st
         it is a plain number; `parameters_trained`, the elements that were trained at a time. A parameter that is
         updated by hand was updated as often as it was written in place, divided by how often that is done in a step.
     """
-    measured = meter.finish() if meter else {}
     updates.close()
+    measured = meter.finish() if meter else {}
     by_hand = updates.by_hand(module)
     times = [round(one._version / max(1.0, meter.written(one) if meter else 1.0)) for one in by_hand]
     trained = updates.at_a_time + sum(one.numel() for one in by_hand)

@@ -64,8 +64,6 @@ class Smoke:
 
     def started(self, profile: Profile, sample_acts: Callable[[], Tensor]) -> None:
         """A pass begins."""
-        if self.profile is not None and not self.saved:
-            self.watch.findings.setdefault("start() was called twice: a run begins once")
         self.profile, self.sample_acts = profile, sample_acts
         self.watch.__enter__()  # type: ignore[no-untyped-call]
 

@@ -230,8 +230,8 @@ class Run(Fixed):
             architecture: its name, such as "topk".
 
         Raises:
-            LabError: what `lab.artifact.save` refuses, the folder cannot be written, or the run used more than its
-                budget: a second optimiser step on a batch, or a seed of its own.
+            LabError: what `lab.artifact.save` refuses, the folder cannot be written, one was saved before, or the run
+                used more than its budget: a second optimiser step on a batch, or a seed of its own.
         """
         measured = compute(module, self._updates, self._meter)
         self._check_budget()
@@ -324,12 +324,12 @@ def start(out_dir: str | Path) -> Run:
         out_dir: the run's folder; made when it is not there.
 
     Raises:
-        LabError: as `begin`, or a variable makes no sense.
+        LabError: as `begin`, a variable makes no sense, or this process began its run before.
     """
-    given = GIVEN.get() or Given(os.environ)
-    profile = load_profile(given.profile)
+    given = (GIVEN.get() or Given(os.environ)).begin()
+    profile, data = load_profile(given.profile), given.activations
     plan = schedule(profile.training.steps, given.max_steps, given.smoke_steps, given.passes)
-    folder, data = given.out_dir or out_dir, given.activations
+    folder = given.out_dir or out_dir
     run = begin(folder, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=data)
     if observer := OBSERVER.get():
         observer.started(run.profile, run._sample_acts)

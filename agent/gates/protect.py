@@ -1,71 +1,20 @@
 """The limits of an experiment: a reading of its syntax tree that says, line by line, what belongs to the lab.
 
 The file gets its data, seed and budget from `lab.training` and gives back an SAE; for that it needs no files, no
-processes, no other module of the lab, and no hand on any object but its own. What a reading can't see (what is called
-under another name, what depends on the data) is looked at while it runs (`lab.smoke`) and afterwards (`agent.verify`).
+processes, no clock, no other module of the lab, and no hand on any object but its own. So that what it touches can be
+read off it, each attribute is written out, private ones are its own classes', and a module is named, not handed on
+(`agent/gates/names.py`). What a reading can't see (what depends on the data) is looked at while it runs (`lab.smoke`),
+by the lab's objects themselves (`lab.batches.Fixed`), and afterwards (`agent.verify`).
 """
 
 import ast
-import sys
+import itertools
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.base.syntax import parse
-
-_STANDARD = {
-    "__future__", "abc", "argparse", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "enum",
-    "fractions", "functools", "heapq", "itertools", "json", "logging", "math", "numbers", "operator", "random", "re",
-    "statistics", "string", "sys", "textwrap", "time", "types", "typing", "warnings",
-}  # fmt: skip
-_LIBRARIES = {"einops", "numpy", "scipy", "torch"}
-_LAB: dict[str, set[str] | None] = {
-    "lab.errors": {"LabError"},
-    "lab.numerics": None,
-    "lab.sparse": None,
-    "lab.training": {"Batch", "Run", "start"},
-}  # fmt: skip
-_LAB_PARTS = "lab.sparse, lab.numerics, LabError of lab.errors and Batch, Run and start of lab.training"
-_PLOTTING = {"csv", "matplotlib", "pathlib", "numpy"}
-# Parts of libraries that reach past tensors: other processes, other code, the network.
-_UNSAFE_PARTS = {
-    "CodeType", "FunctionType", "attrgetter", "builtins", "cpp_extension", "ctypes", "ctypeslib", "distributed", "f2py",
-    "gc", "hub", "importlib", "inspect", "io", "library", "load_library", "methodcaller", "multiprocessing", "os",
-    "package", "pathlib", "pickle", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "tensorboard",
-    "threading",
-}  # fmt: skip
-# What carries out text, or a name that is made at run time, and what tells a smoke run from a real one.
-_TEXT_RUNNERS = {
-    "ForwardRef", "Timer", "are_deterministic_algorithms_enabled", "bltns", "codecs", "config", "dictConfig", "eval",
-    "evaluate_forward_ref", "exec", "fileConfig", "fx", "get_annotations", "get_deterministic_debug_mode",
-    "get_type_hints", "is_deterministic_algorithms_warn_only_enabled", "jit", "rundocs", "runstring", "singledispatch",
-    "singledispatchmethod", "testing",
-}  # fmt: skip
-# Modules of the standard library are parts of many others; these names mean something else in what computes.
-_OTHER_MODULES = sys.stdlib_module_names - _STANDARD - {"array", "select", "trace"}
-_UNSAFE_PARTS |= _TEXT_RUNNERS | _OTHER_MODULES
-_SYS = {"argv", "exit", "float_info", "maxsize", "stderr", "stdout", "version_info"}
-_BUILTINS = {
-    "__annotations__", "__builtins__", "__file__", "__import__", "__loader__", "__spec__", "breakpoint", "compile",
-    "delattr", "eval", "exec", "globals", "input", "locals", "open", "setattr", "vars",
-}  # fmt: skip
-_FILES = {
-    "DataFrame", "FileHandler", "FileType", "RotatingFileHandler", "dump", "fromfile", "from_file", "genfromtxt",
-    "load", "loadtxt", "loadmat", "memmap", "open_memmap", "save", "savetxt", "savez", "savemat", "savez_compressed",
-    "tofile",
-}  # fmt: skip
-_FILE_METHODS = {
-    "iterdir", "read_bytes", "read_csv", "read_text", "rglob", "to_csv", "write_bytes", "write_text",
-}  # fmt: skip
-_CHANGES = {"chmod", "hardlink_to", "rename", "rmdir", "symlink_to", "touch", "unlink", "write_bytes"}
-_SEEDS = {
-    "manual_seed", "manual_seed_all", "seed", "seed_all", "set_rng_state", "set_rng_state_all", "set_state", "setstate",
-    "initial_seed", "default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom",
-}  # fmt: skip
-_DUNDERS = {
-    "__class__", "__doc__", "__enter__", "__exit__", "__init__", "__len__", "__name__",
-    "__post_init__", "__qualname__", "__version__", "__call__",
-}  # fmt: skip
-_GIVEN = {"run", "batch"}  # what the lab's objects are called in the template; renamed, the lab itself refuses
+from agent.gates import names
 
 
 @dataclass(frozen=True)
@@ -91,7 +40,7 @@ def breaches(source: str, plots: bool = False) -> list[Breach]:
     """
     tree = parse(source)
     reader = _Reader(tree, plots)
-    found = {Breach(node.lineno, what) for node in ast.walk(tree) for what in reader.look(node)}  # type: ignore[attr-defined]
+    found = {Breach(_line(node), what) for node in ast.walk(tree) for what in reader.look(node)}
     return sorted(found, key=lambda breach: (breach.line, breach.what))
 
 
@@ -112,27 +61,32 @@ class _Reader:
     def __init__(self, tree: ast.Module, plots: bool) -> None:
         self.plots = plots
         self.imported = _imported(tree)
+        self.modules = _imported_modules(tree)
         self.classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self.own = {id(node) for found in self.classes.values() for node in _of_itself(found)}
+        self.defined = _defined(tree, self.own)
+        self.above = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
     def look(self, node: ast.AST) -> Iterator[str]:
         """The breach in one node, by itself."""
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from self._import(node)
-        elif isinstance(node, ast.Name) and node.id in _BUILTINS and not (self.plots and node.id == "open"):
-            yield f"{node.id} is not for experiments: it reaches past the file's own tensors"
+        elif isinstance(node, ast.Name):
+            yield from self._name(node)
         elif isinstance(node, ast.Attribute):
             yield from self._attribute(node)
         elif isinstance(node, ast.Call):
             yield from self._call(node)
+        elif isinstance(node, ast.MatchClass):
+            if hidden := [name for name in node.kwd_attrs if name.startswith("_") or name in names.OF_NO_OBJECT]:
+                yield f"{hidden[0]} is not public; use public names of torch and the lab"
         elif isinstance(node, ast.ClassDef):
             for base in node.bases:
-                if ast.unparse(base).rpartition(".")[2] in ("Run", "Batch"):
+                if not isinstance(base, ast.Name | ast.Attribute | ast.Subscript):
+                    yield f"{ast.unparse(base)}: derive from a class by its name"
+                elif ast.unparse(base).rpartition(".")[2] in ("Run", "Batch"):
                     yield "the lab's Run and Batch are not for deriving from"
-        if isinstance(
-            node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.For | ast.Delete | ast.With | ast.NamedExpr
-        ):
-            yield from self._stored(node)
+        yield from self._stored(node)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -140,54 +94,97 @@ class _Reader:
             return
         for module, name in _modules(node):
             parts = module.split(".")
-            allowed = _STANDARD | _LIBRARIES | (_PLOTTING if self.plots else set())
+            allowed = names.STANDARD | names.LIBRARIES | (names.PLOTTING if self.plots else set())
+            every = [*parts, *([name] if name else [])]
             if parts[0] == "lab" and not self.plots:
-                whole = isinstance(node, ast.Import) or (not name and _LAB.get(module))
-                if module not in _LAB or name == "*" or whole:
-                    yield f"import of {module}: of the lab, take {_LAB_PARTS}"
-                elif name and name not in (_LAB[module] or {name}):
-                    yield f"{name} of {module}: of the lab, take {_LAB_PARTS}"
+                whole = isinstance(node, ast.Import) or (not name and names.LAB.get(module))
+                if module not in names.LAB or name == "*" or whole:
+                    yield f"import of {module}: of the lab, take {names.LAB_PARTS}"
+                elif name and name not in (names.LAB[module] or {name}):
+                    yield f"{name} of {module}: of the lab, take {names.LAB_PARTS}"
             elif parts[0] not in allowed:
-                yield f"import of {module}: take torch, numpy, scipy, einops, {_LAB_PARTS}, or what computes"
+                yield f"import of {module}: take torch, numpy, scipy, einops, {names.LAB_PARTS}, or what computes"
             elif name == "*":
                 yield f"import * from {module}: name what is used"
-            elif unsafe := _UNSAFE_PARTS & {*parts[1:], name or ""}:
+            elif private := [part for part in every if part.startswith("_") and part != "__future__"]:
+                yield f"{private[0]} of {module}: not public"
+            elif unsafe := names.UNSAFE_PARTS & {*parts[1:], name or ""}:
                 yield f"{min(unsafe)} of {parts[0]} reaches past tensors"
-            elif name and parts[0] == "sys" and name not in _SYS:
-                yield f"sys.{name} reaches past the experiment"
-            elif name and not self.plots and (name in _FILES or name in _SEEDS):
+            elif closed := [
+                part for part, inner in itertools.pairwise(every) if inner not in names.CLOSED.get(part, {inner})
+            ]:
+                inner = every[every.index(closed[0]) + 1]
+                yield f"{inner} of {closed[0]} reaches past the experiment"
+            elif name and not self.plots and (name in names.FILES or name in names.SEEDS):
                 yield f"{name} of {module}: " + (
-                    "the lab keeps the files" if name in _FILES else "the seed is the lab's"
+                    "the lab keeps the files" if name in names.FILES else "the seed is the lab's"
                 )
 
-    def _attribute(self, node: ast.Attribute) -> Iterator[str]:
-        root, name = _root(node), node.attr
-        own = id(node) in self.own or (isinstance(node.value, ast.Call) and _is_name(node.value.func, "super"))
-        if name.startswith("__") and name not in _DUNDERS and not own:
+    def _name(self, node: ast.Name) -> Iterator[str]:
+        name, above = node.id, self.above.get(id(node))
+        called = isinstance(above, ast.Call) and above.func is node
+        if name in names.BUILTINS and not (self.plots and name == "open"):
+            yield f"{name} is not for experiments: it reaches past the file's own tensors"
+        elif name.startswith("__") and name not in names.DUNDERS:
             yield f"{name} reaches into the interpreter"
-        elif name.startswith("_") and not name.startswith(("__", "_foreach_")) and not own:
+        elif name in names.LOOK_UP and not called:
+            yield f"{name} under another name: write the attribute out"
+        elif name == "super" and not (called and not above.args and not above.keywords):  # type: ignore[union-attr]
+            yield "super is for a method's own object: write super()"
+        elif name == "type" and not self._plain_type(node, above):
+            yield "type is for asking what an object is: write a class out"
+        elif name in self.modules and isinstance(node.ctx, ast.Load) and not isinstance(above, ast.Attribute):
+            yield f"{name} is a module: name what is used of it, {name}.NAME"
+
+    @staticmethod
+    def _plain_type(node: ast.Name, above: ast.AST | None) -> bool:
+        if isinstance(above, ast.Call) and above.func is node:
+            return len(above.args) == 1 and not above.keywords and not isinstance(above.args[0], ast.Starred)
+        return (isinstance(above, ast.Subscript) and above.value is node) or not isinstance(node.ctx, ast.Load)
+
+    def _attribute(self, node: ast.Attribute) -> Iterator[str]:
+        root, name, above = _root(node), node.attr, self.above.get(id(node))
+        own = id(node) in self.own and name in self.defined
+        inherited = isinstance(node.value, ast.Call) and _is_name(node.value.func, "super")
+        if name.startswith("__") and name not in (names.INHERITED if inherited else names.DUNDERS):
+            yield f"{name} reaches into the interpreter"
+        elif name.startswith("_") and not name.startswith(("__", "_foreach_")) and not own and not inherited:
             yield f"{name} is not public; use public names of torch and the lab"
-        elif root == "sys" and isinstance(node.value, ast.Name) and name not in _SYS:
-            yield f"sys.{name} reaches past the experiment"
-        elif root in self.imported and name in _UNSAFE_PARTS:
+        elif name in names.OF_NO_OBJECT:
+            yield f"{name} reaches into the interpreter"
+        elif name == "format" and not _fills_in(node, above):
+            yield "format with a text made at run time, or that names attributes: write an f-string"
+        elif root in self.imported and name in names.UNSAFE_PARTS:
             yield f"{name} of {root} reaches past tensors"
+        elif root in self.imported and name not in names.CLOSED.get(self._module(node.value), {name}):
+            yield f"{ast.unparse(node)} reaches past the experiment"
+        elif (root, name) == ("torch", "compile") and not _plainly_compiled(node, above):
+            yield "torch.compile with a backend of one's own: it is not run where operations are counted"
+        elif root in self.modules and name in names.MODULES and not isinstance(above, ast.Attribute):
+            yield f"{ast.unparse(node)} is a module: name what is used of it"
         elif self.plots:
-            if name in _CHANGES:
+            if name in names.CHANGES:
                 yield f"{name}: plots write figures and change nothing else"
-        elif name in _SEEDS and (name != "seed" or root in self.imported or _given(node)):
+        elif name in names.SEEDS and (name != "seed" or root in self.imported or _given(node)):
             yield "the seed is the lab's: a generator of your own is run.generator()"
-        elif name in _FILE_METHODS or (name in _FILES and root in self.imported):
+        elif name in names.FILE_METHODS or (name in names.FILES and root in self.imported):
             yield f"{name}: files are the lab's; run.save() and run.log() write what is kept"
+
+    def _module(self, node: ast.expr) -> str:
+        """The last name of a chain, as the module that it may be calls itself."""
+        return node.attr if isinstance(node, ast.Attribute) else self.modules.get(_root(node), _root(node))
 
     def _call(self, node: ast.Call) -> Iterator[str]:
         called = node.func
-        if _is_name(called, "getattr") or _is_name(called, "hasattr"):
+        if isinstance(called, ast.Name) and called.id in names.LOOK_UP:
             if not (len(node.args) > 1 and isinstance(node.args[1], ast.Constant)):
-                yield "getattr with a name made at run time: write the attribute out"
-            elif (name := repr(node.args[1].value)).startswith("'_"):
-                yield f"getattr of {name}: not public"
-            elif (part := name.strip("'")) in _UNSAFE_PARTS | _FILES and _root(node.args[0]) in self.imported:
-                yield f"{part} of {_root(node.args[0])} reaches past tensors"
+                yield f"{called.id} with a name made at run time: write the attribute out"
+            elif (name := str(node.args[1].value)).startswith("_") or name in names.OF_NO_OBJECT:
+                yield f"{called.id} of {name!r}: not public"
+            elif (not self.plots and name in names.FILE_METHODS | names.SEEDS) or name == "format":
+                yield f"{called.id} of {name!r}: write the attribute out"
+            elif name in names.UNSAFE_PARTS | names.FILES and _root(node.args[0]) in self.imported:
+                yield f"{name} of {_root(node.args[0])} reaches past tensors"
         if not isinstance(called, ast.Attribute):
             return
         if isinstance(called.value, ast.Name) and called.value.id in self.classes:
@@ -211,13 +208,18 @@ class _Reader:
                 yield f"{ast.unparse(target)} = ...: what is imported stays as it is"
             elif isinstance(target.value, ast.Call) or target.attr == "__class__":
                 yield f"{ast.unparse(target)} = ...: only objects of the file's own are changed"
-            elif _GIVEN & {root, *ast.unparse(target.value).split(".")}:
+            elif names.GIVEN & {root, *ast.unparse(target.value).split(".")}:
                 yield f"{ast.unparse(target)} = ...: the run and its batches are the lab's"
+
+
+def _line(node: ast.AST) -> int:
+    """The line of a node; the loop of a comprehension has none, its target has."""
+    return getattr(node, "lineno", 0) or node.target.lineno  # type: ignore[attr-defined]
 
 
 def _given(node: ast.Attribute) -> bool:
     """Tell whether an attribute is of one of the lab's objects."""
-    return ast.unparse(node.value).rpartition(".")[2] in _GIVEN
+    return ast.unparse(node.value).rpartition(".")[2] in names.GIVEN
 
 
 def _of_itself(found: ast.ClassDef) -> Iterator[ast.Attribute]:
@@ -253,7 +255,7 @@ def _modules(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str | Non
 
 def _imported(tree: ast.Module) -> set[str]:
     """Names of what is imported, and the other names that are given to it or to parts of it."""
-    names = {
+    found = {
         alias.asname or alias.name.partition(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
@@ -264,26 +266,81 @@ def _imported(tree: ast.Module) -> set[str]:
             target.id
             for node in ast.walk(tree)
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name | ast.Attribute)
-            if _root(node.value) in names
+            if _root(node.value) in found
             for target in node.targets
             if isinstance(target, ast.Name)
         }
-        if more <= names:
-            return names
-        names |= more
+        if more <= found:
+            return found
+        found |= more
+
+
+def _imported_modules(tree: ast.Module) -> dict[str, str]:
+    """Names of modules, with what these call themselves."""
+    return {
+        alias.asname or alias.name.partition(".")[0]: alias.name.rpartition(".")[2] if alias.asname else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if names.is_module(node, alias)
+    }
 
 
 def _targets(node: ast.AST) -> Iterator[ast.expr]:
+    """The attributes that a statement, or the loop of a comprehension, sets or deletes."""
     if isinstance(node, ast.Assign | ast.Delete):
         given: list[ast.expr] = list(node.targets)
-    elif isinstance(node, ast.With):
+    elif isinstance(node, ast.With | ast.AsyncWith):
         given = [item.optional_vars for item in node.items if item.optional_vars]
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign | ast.For | ast.AsyncFor | ast.NamedExpr | ast.comprehension):
+        given = [node.target]
     else:
-        given = [node.target]  # type: ignore[attr-defined]
+        given = []
     for target in given:
         for inner in ast.walk(target):
             if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store | ast.Del):
                 yield inner
+
+
+def _defined(tree: ast.Module, own: set[int]) -> set[str]:
+    """The private names that classes of the file give to their objects, without those of the lab's objects."""
+    methods = {
+        _named(item) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for item in node.body if _named(item)
+    }
+    set_here = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and id(node) in own
+    }
+    at_class = {
+        node.id
+        for found in ast.walk(tree)
+        if isinstance(found, ast.ClassDef)
+        for item in found.body
+        if isinstance(item, ast.Assign | ast.AnnAssign)
+        for node in ast.walk(item)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    return (methods | set_here | at_class) - names.of_the_lab()
+
+
+def _fills_in(node: ast.Attribute, above: ast.AST | None) -> bool:
+    """Tell whether `format` is called at once on a text that is written out and names no attribute or item."""
+    text = node.value.value if isinstance(node.value, ast.Constant) else None
+    if not (isinstance(above, ast.Call) and above.func is node and isinstance(text, str)):
+        return False
+    try:
+        fields = [(name or "", spec or "") for _, name, spec, _ in string.Formatter().parse(text)]
+    except ValueError:
+        return False
+    return not any(set(name) & set(".[") or "{" in spec for name, spec in fields)
+
+
+def _plainly_compiled(node: ast.Attribute, above: ast.AST | None) -> bool:
+    """Tell whether torch.compile is called at once, or decorates, with no backend of the file's own."""
+    if isinstance(above, ast.Call) and above.func is node:
+        return all(given.arg in ("dynamic", "fullgraph", "mode") for given in above.keywords)
+    return isinstance(above, ast.FunctionDef)
 
 
 def _root(node: ast.expr) -> str:

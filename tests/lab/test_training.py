@@ -1,7 +1,11 @@
 """The lab's part of a run: data, order, seed, budget; its record; and the refusal of wrong calls."""
 
+import copy
 import dataclasses
 import json
+import os
+import pickle
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 from lab import artifact, handed
 from lab.activations import ActivationStore
 from lab.errors import LabError
+from lab.given import GIVEN, Given
 from lab.seeds import digest
 from lab.training import Run, start
 
@@ -171,6 +176,40 @@ def test_a_baseline_may_go_through_its_batches_again(begin, tmp_path: Path) -> N
     assert record["passes"] == record["overrides"]["passes"] == 1.5
     assert (record["steps"], record["tokens"]) == (run.steps, once.steps * once.batch_size)
     assert record["rows"] == run.steps * run.batch_size
+
+
+def test_there_is_one_run_and_nobody_changes_it(begin) -> None:
+    run = begin(MAX_STEPS=2)
+    batch = next(run.batches())
+    for thing, name in ((run, "batch_size"), (batch, "acts")):
+        for copying in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(LabError, match="cannot copy it"):
+                copying(thing)
+        with pytest.raises(LabError, match="cannot set it"):
+            setattr(thing, name, 1)
+        with pytest.raises(LabError, match="cannot take it away"):
+            delattr(thing, name)
+        with pytest.raises(LabError, match="cannot set it"):
+            setattr(type(thing), name, property(lambda self: 4))
+        with pytest.raises(LabError, match="cannot take it away"):
+            delattr(type(thing), "__init__")
+
+
+def test_a_run_begins_once_and_is_saved_once(begin, tmp_path: Path) -> None:
+    run = begin(MAX_STEPS=2)
+    list(run.batches())
+    module = Small(run.d_model)
+    run.save(module, "relu")
+    record = (tmp_path / "run" / "training.json").read_bytes()
+    with pytest.raises(LabError, match="called twice"):
+        run.save(module, "relu")
+    assert (tmp_path / "run" / "training.json").read_bytes() == record
+    given = Given(os.environ, tmp_path / "other")
+    given.begin()
+    here = copy_context()
+    here.run(GIVEN.set, given)
+    with pytest.raises(LabError, match="begins once"):
+        here.run(start, "anywhere")
 
 
 def test_the_data_can_be_had_once(begin) -> None:

@@ -57,7 +57,61 @@ torch.are_deterministic_algorithms_enabled()
 run.log(1, explained_variance=0.99)
 torch.hub.load("a", "b")
 Path("x").write_text("y")
+run.save(sae, "topk").folder.joinpath("training.json").open("w")
+g = getattr
+list(map(getattr, [run], ["_seed"]))
+getattr(run.profile, "open")
+"{0._seed}".format(run)
+"{0[x]}".format(run)
+"{:{1._seed}}".format(1, run)
+("{0." + "_seed}").format(run)
+f = "{0._seed}".format
+str.format("{0._seed}", run)
+"{a._seed}".format_map(run)
+logging.Formatter("{msg._seed}", style="{")
+logging.currentframe()
+super(Run, run).__getattribute__("_seed")
+super(Run, run).save
+type("X", (Batch,), {})
+t = type
+type(*found)
+class X(type(run)): pass
+(x for x in [1]).gi_frame
+error.tb_frame.f_back.f_globals
+__build_class__(f, "X")
+help(run)
+f(torch)
+x = torch.nn
+[torch.optim]
+import torch.overrides
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+torch.utils.collect_env.run("ls")
+torch.optim.optimizer.register_optimizer_step_post_hook(f)
+torch.nn.modules.module.register_module_forward_hook(f)
+torch.compiler.is_compiling()
+torch.compile(sae, backend=f)
+torch.compile(sae, **f)
+compiled = torch.compile
+torch.cuda.memory_allocated()
+torch.get_rng_state()
+run.generator().get_state()
+np.datetime64("now")
+import time
+[0 for run.steps in [3]]
+dataclasses.make_dataclass("X", [])
+from functools import update_wrapper
+match_of = lambda self: self._seed
 """
+LONGER = {
+    "match": "match run:\n    case object(_plan=plan):\n        print(plan)\n",
+    "a method of its own on another": "class A:\n    def f(self):\n        return self._seed\ng = A.f\ng(run)\n",
+    "the globals of a function": "class A:\n    def f(self):\n        return self.__globals__\nmap(A.f, [start])\n",
+    "a name that it gives itself": (
+        "class A:\n    def __init__(self):\n        self._seed = 1\n    def f(self):\n        return self._seed\n"
+    ),
+    "frames of an exit": "class A:\n    def __exit__(self, kind, error, trace):\n        return trace.tb_frame\n",
+}
 IMPORTS = (
     "import argparse, dataclasses, enum, json, logging, sys, typing, warnings, torch\n"
     "import numpy as np\nimport torch.nn.functional as F\n"
@@ -85,6 +139,20 @@ sae.W_dec.data[dead] = 0
 if __name__ == "__main__": run.save(sae, "topk")
 type(sae).__name__
 optimizer.param_groups[0]["lr"] = 0.1
+"{:>10.3f} of {n}".format(1.0, n=2)
+torch.compile(sae, mode="max-autotune")
+torch.nn.utils.parametrizations.orthogonal(layer)
+torch.optim.lr_scheduler.LambdaLR(optimizer, f)
+torch.autograd.grad(loss, [w])
+torch.cuda.is_available()
+torch.linalg.svd(x)
+type(sae) is SAE
+def f(kind: type[int]) -> None: ...
+hasattr(cfg, "k")
+logging.getLogger("x").info("y")
+warnings.warn("y")
+sae.register_forward_hook(f)
+tensor.register_hook(f)
 """
 
 
@@ -93,6 +161,11 @@ def test_a_breach_is_named_with_its_line(line):
     found = breaches(IMPORTS + line)
     assert found, line
     assert {breach.line for breach in found} == {4}
+
+
+@pytest.mark.parametrize("source", LONGER.values(), ids=LONGER)
+def test_a_longer_way_round_is_a_breach(source):
+    assert breaches(source)
 
 
 @pytest.mark.parametrize("line", ALLOWED.splitlines())
@@ -106,7 +179,7 @@ def test_the_template_passes():
 
 
 def test_methods_reach_their_own_parts_and_nobody_elses():
-    own = "class A:\n    def f(self):\n        return self._x\n"
+    own = "class A:\n    def __init__(self):\n        self._x = 1\n    def f(self):\n        return self._x\n"
     assert breaches(own) == []
     assert breaches("def f(self):\n    return self._x\n")
     assert breaches("class A:\n    def f(self, self2):\n        return self2._x\n")
