@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from lab import cache
 from lab.errors import LabError
 from lab.evals import TABLE, choose, load
+from lab.imports import importing
 from lab.settings import DEFAULT_PROFILE, Profile, load_profile
 
 if TYPE_CHECKING:
@@ -273,6 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = options.run_dirs or [options.out]
     _leave_out(*map(str, folders), *(str(folder.parent) for folder in folders))
     names = options.evals.split(",") if options.evals is not None else None
+    with importing():
+        import torch  # noqa: F401
     try:
         judge = None
         if options.autointerp_model is not None:

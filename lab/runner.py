@@ -20,6 +20,7 @@ from types import TracebackType
 
 from lab import cache, progress
 from lab.given import GIVEN, Given
+from lab.imports import importing
 
 _SHOWN = "run"
 
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.excepthook = functools.partial(_say, str(options.script))
     given = Given.take(os.environ, options.out_dir.resolve())
     progress.PLACE.set(os.environ.pop(progress.PROGRESS_FILE, ""))
+    with importing():
+        import torch  # noqa: F401  (the script does it first of all)
     report = given.report
     if given.smoke_steps and report:
         from lab.smoke import smoke

@@ -133,7 +133,8 @@ def smoke(script: Path, given: Given, report: Path, execute: Callable[[Given], N
     assert given.out_dir is not None
     began = time.monotonic()
     # On a GPU sums in another order would give other weights every time; the warning would be the user's, not ours.
-    torch.use_deterministic_algorithms(torch.cuda.is_available(), warn_only=True)
+    if torch.cuda.is_available():  # asked for or not, the call imports PyTorch's compiler
+        torch.use_deterministic_algorithms(True, warn_only=True)
     path = str(script.resolve())
     watch = Watch(str(script))
     seen = Smoke(script, watch)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lab import cache, embedded, hub
 from lab.devices import choose_device
 from lab.errors import LabError
+from lab.imports import importing
 from lab.settings import SubjectSettings
 
 if TYPE_CHECKING:
@@ -294,12 +295,14 @@ def _identity(weights_hash: str, layer: int, dtype: torch.dtype, device: torch.d
 def _read(
     path: str, settings: SubjectSettings, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
+    # The model's own modules are imported by the first call that needs them.
+    with importing():
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=choose_dtype(settings.dtype, device))
+        transformers_logging.disable_progress_bar()
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=choose_dtype(settings.dtype, device))
     return model.to(device), tokenizer
 
 

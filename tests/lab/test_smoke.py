@@ -70,7 +70,7 @@ seen = {
     "argv": sys.argv, "file": __file__, "name": __name__, "steps": run.steps, "class": type(cfg) is Config,
     "fields": repr(cfg), "batch": run.batch_size, "public": sorted(n for n in dir(run) if not n.startswith("_")),
     "environment": sorted(name for name in os.environ if name != "COLUMNS"), "path": sys.path[:2],
-    "deterministic": torch.are_deterministic_algorithms_enabled(),
+    "deterministic": torch.are_deterministic_algorithms_enabled(), "compiler": "torch._inductor" in sys.modules,
 }
 with open(TOLD, "a") as file:
     file.write(json.dumps(seen) + "\\n")
