@@ -3,7 +3,8 @@
 `lab.runner` runs the script three times: as a whole run with its schedule compressed into SAE_LAB_SMOKE_STEPS steps, so
 that what depends on the share of training is reached; on single steps of the real run, so that what depends on a step's
 number is; and on steps and with a seed that nobody can know beforehand, so that a script that knows the other two by
-their values is watched where it does not. The report says what was wrong, which lines ran, and a hash of what came out
+their values is watched where it does not. The report says what was wrong, which terms of the loss moved nothing (whose
+fault that is depends on who wrote them: whoever knows the edit decides), which lines ran, and a hash of what came out
 of each of the first two passes: two scripts with the same hashes train the same SAE. What a script asks the lab for is
 what it gets in a real run.
 """
@@ -176,6 +177,7 @@ def _write(report: Path, seen: Smoke, lines: list[int], finished: bool, seconds:
         {
             "finished": finished,
             "findings": findings,
+            "idle_terms": seen.watch.idle,
             "lines": lines,
             "weights": seen.weights[:2],
             "settings": {name: repr(value) for name, value in sorted(seen.settings.items())},

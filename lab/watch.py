@@ -62,11 +62,13 @@ class Watch(TorchFunctionMode):
 
     Attributes:
         findings: what was seen, in plain words, each with the script's line.
+        idle: terms of the loss that never moved a parameter, in words, with the line that each came from.
     """
 
     def __init__(self, script: str) -> None:
         super().__init__()
         self.findings: dict[str, None] = {}
+        self.idle: dict[str, int] = {}
         self._script = script
         self._step = 0
         self._terms: dict[tuple[int, str, int], _Term] = {}
@@ -133,7 +135,7 @@ class Watch(TorchFunctionMode):
             if term.moves or (term.names and term.names <= moving) or (term.plain and not term.names):
                 continue
             what = f"the loss term {named!r}" if named else "a term of the loss"
-            self.findings.setdefault(f"line {term.line}: {what} has no gradient in any step: it does nothing")
+            self.idle.setdefault(f"line {term.line}: {what} has no gradient in any step: it does nothing", term.line)
         most = max(self._rounds.values(), default=0)
         if most > self._batches:
             self.findings.setdefault(

@@ -1,4 +1,4 @@
-"""Which changed lines of an edit did not run, and whether they might still in the real run."""
+"""Which changed lines of an edit did not run, whether they might still in the real run, and what an edit wrote."""
 
 import ast
 import difflib
@@ -64,6 +64,35 @@ def never_ran(old: str, new: str, ran: set[int]) -> list[Region]:
     reader = _Reader(changed, ran, there)
     reader.some_ran = any(_inside_function(tree, line) and line in ran for line in changed)
     return list(reader.regions(tree.body))
+
+
+def wrote(old: str, new: str, line: int) -> bool:
+    """Tell whether an edit wrote what stands on a line, or a function that it calls.
+
+    Args:
+        old: The file before the edit.
+        new: The file after it.
+        line: A line of the new file.
+    """
+    tree, changed = parse(new), changed_lines(old, new)
+    functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
+    around = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and not hasattr(node, "body")]
+    waiting: list[ast.stmt] = [node for node in around if node.lineno <= line <= (node.end_lineno or node.lineno)]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if changed & set(range(node.lineno, (node.end_lineno or node.lineno) + 1)):
+            return True
+        seen.add(id(node))
+        called = {_called(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
+        waiting += [item for item in functions if item.name in called and id(item) not in seen]
+    return False
+
+
+def _called(function: ast.expr) -> str:
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
 
 
 class _Reader:

@@ -15,7 +15,7 @@ from agent.campaign.events import Smoked, SmokeFailed
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.state import Run
 from agent.compute.local import ProcessResult, tail
-from agent.gates.changed import Region, never_ran
+from agent.gates.changed import Region, never_ran, wrote
 from agent.steps.train import REPORT, run_experiment
 
 STEPS = 24
@@ -124,6 +124,8 @@ def try_script(
     source = (cwd / EXPERIMENT).read_text(encoding="utf-8")
     idle = never_ran(parent, source, set(read["lines"])) if parent else []
     findings = read["findings"] + [str(region) for region in idle if not region.later]
+    # A term that was there before may have nothing to do on few batches; one that the edit wrote should.
+    findings += [said for said, line in read["idle_terms"].items() if not parent or wrote(parent, source, line)]
     later = [region for region in idle if region.later]
     same = known.get(":".join(read["weights"]))
     if same and not findings and not later and not _may_matter(read, same.settings):

@@ -30,7 +30,7 @@ class Loop:
                 self.watch.logged({"loss": loss, **losses})
             self.watch.exhausted()
         self.watch.close()
-        return list(self.watch.findings)
+        return [*self.watch.findings, *self.watch.idle]
 
 
 def error(loop, batch):

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from agent.gates.changed import changed_lines, never_ran
+from agent.gates.changed import changed_lines, never_ran, wrote
 
 OLD = """
 class Cfg:
@@ -118,3 +118,38 @@ def test_only_a_part_for_others_is_not(tmp_path):
 
 def test_lines_are_counted_in_the_new_file():
     assert changed_lines("a\nb\nc", "a\nx\nb\nc\ny") == {2, 5}
+
+
+TERMS = """
+class SAE:
+    def encode(self, x):
+        return x
+
+    def auxiliary(self, step):
+        return self.scaled(step)
+
+    def scaled(self, step):
+        return 2 * step
+
+    def loss(self, step):
+        terms = {}
+        terms["auxiliary"] = self.auxiliary(step)
+        terms["reconstruction"] = step
+        return terms
+"""
+AUXILIARY, RECONSTRUCTION = 14, 15
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "its"),
+    [
+        ("return x", "return x.relu()", ()),
+        ('"auxiliary"] = self', '"auxiliary"] = 0 * self', (AUXILIARY,)),
+        ("return 2 * step", "return 0 * step", (AUXILIARY,)),
+        ('"reconstruction"] = step', '"reconstruction"] = step.detach()', (RECONSTRUCTION,)),
+    ],
+)
+def test_a_term_is_the_edits_that_wrote_it_or_what_it_calls(before, after, its):
+    new = TERMS.replace(before, after)
+    assert new != TERMS
+    assert [line for line in (AUXILIARY, RECONSTRUCTION) if wrote(TERMS, new, line)] == list(its)
