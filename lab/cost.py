@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lab.graphs import Graph, references
 
-_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot"}
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution", "_cdist_forward"}
 # What only names the same numbers anew, or fills a tensor with one number.
 _FREE = {
     *("view", "unsafe_view", "_unsafe_view", "unsqueeze", "squeeze", "expand", "permute", "transpose", "t", "select"),
@@ -76,6 +76,8 @@ def measure(encode: Graph, row: Tensor, weights: Mapping[str, Tensor]) -> Cost:
 
 def _product(name: str, given: Sequence[Tensor], made: Sequence[Tensor]) -> int:
     """The operations of a product: twice the numbers it gives, times the length of the sum that each is."""
+    if name == "convolution":  # a filter stands for each channel that it gives
+        return sum(2 * tensor.numel() * (given[1].numel() // given[1].shape[0]) for tensor in made)
     # What is added beside the product comes first.
     factor = given[1] if name in ("addmm", "baddbmm", "addmv") else given[0]
     return sum(2 * tensor.numel() * factor.shape[-1] for tensor in made)

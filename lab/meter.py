@@ -4,7 +4,7 @@ Operations are counted exactly before the first batch, in the first and last ste
 is saved; of the steps between, some drawn at random stand for the rest. A step that is not counted and takes several
 times the usual processor time counts as so many steps. What is not seen: updates through `.data` or by new tensors in
 place of old ones are no updates here (their operations count), and a function that torch.compile made runs uncompiled
-where operations are counted.
+where operations are counted. Operations outside PyTorch are not counted; the numbers that leave it for that are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -32,6 +33,12 @@ _LONG = 4.0  # times the usual processor time
 # What long steps take beyond the usual counts from this share of the run and these seconds on: less is the machine's.
 _WEIGHS, _SECONDS = 0.25, 0.5
 _BAGS = ("_embedding_bag", "_embedding_bag_forward_only")
+_PAIRS = (
+    "_cdist_forward",
+    "_euclidean_dist",
+    "_cdist_backward",
+)  # of every row of one tensor with every row of another
+_LEAVES = {"__array__", "__dlpack__", "numpy", "storage", "tolist", "untyped_storage"}
 _CUBIC = ("linalg", "cholesky", "svd", "geqrf", "ormqr", "orgqr", "lu_", "triangular_solve", "eig", "inverse")
 
 
@@ -46,7 +53,8 @@ class Meter:
     def __init__(self, steps: int, draw: int) -> None:
         self._steps = steps
         self._counted = _drawn(steps, draw)
-        self._mode = _Counting()
+        self._mode, self._border = _Counting(), _Border()
+        self._left: Counter[int] = Counter()
         self._place: int | None = -1  # of the step under way
         self._flop: Counter[int] = Counter()
         self._seconds: dict[int, float] = {}
@@ -60,6 +68,7 @@ class Meter:
             return
         if self._on:
             self._flop[self._place] += self._mode.step_ends()
+            self._left[self._place] += self._border.step_ends()
         else:
             self._seconds[self._place] = time.process_time() - self._since
         self._turn(False)
@@ -80,12 +89,13 @@ class Meter:
         """End measuring.
 
         Returns:
-            `flop` of the whole run, `flop_counted` in it, and `cpu_seconds`.
+            `flop` of the whole run, `flop_counted` in it, `numbers_taken_out` of PyTorch, and `cpu_seconds`.
         """
         self.pause()
         return {
-            "flop": self._whole(),
+            "flop": self._whole(self._flop),
             "flop_counted": sum(self._flop.values()),
+            "numbers_taken_out": self._whole(self._left),
             "cpu_seconds": round(time.process_time() - self._began, 2),
         }
 
@@ -97,20 +107,21 @@ class Meter:
         if on == self._on:
             return
         self._on = on
-        if on:
-            self._mode.__enter__()  # type: ignore[no-untyped-call]
-        else:
-            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        for mode in (self._mode, self._border):
+            if on:
+                mode.__enter__()  # type: ignore[no-untyped-call]
+            else:
+                mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def _whole(self) -> int:
-        drawn = [flop for place, flop in self._flop.items() if 0 < place < self._steps - 1]
+    def _whole(self, counted: Counter[int]) -> int:
+        drawn = [count for place, count in counted.items() if 0 < place < self._steps - 1]
         rest = list(self._seconds.values())
         if not drawn or not rest:
-            return sum(self._flop.values())
+            return sum(counted.values())
         usual = statistics.median(rest)
         beyond = sum(seconds - usual for seconds in rest if seconds > _LONG * usual)
         more = beyond / usual if beyond > max(_SECONDS, _WEIGHS * usual * self._steps) else 0.0
-        return sum(self._flop.values()) + round(statistics.fmean(drawn) * (len(rest) + more))
+        return sum(counted.values()) + round(statistics.fmean(drawn) * (len(rest) + more))
 
 
 class _Counting(TorchDispatchMode):
@@ -138,6 +149,24 @@ class _Counting(TorchDispatchMode):
         if writes and args and isinstance(args[0], Tensor) and args[0].is_leaf:
             self._written[id(args[0])] += 1
         return result
+
+
+class _Border(TorchFunctionMode):
+    """Counts the numbers that leave PyTorch, to be computed with where no operation is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+
+    def step_ends(self) -> int:
+        """The count since the last step ended, which ends this one."""
+        left, self.left = self.left, 0
+        return left
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _LEAVES and args and isinstance(args[0], Tensor):
+            self.left += args[0].numel()
+        return func(*args, **(kwargs or {}))
 
 
 class _Parameter:
@@ -253,9 +282,17 @@ def _rule(func: Any) -> tuple[_Cost | None, bool]:
     if name.startswith("_embedding_bag") and name.endswith("backward"):
         indices = 2 if "per_sample" in name else 1
         return lambda args, kwargs, result: 2 * len(args[indices]) * int(args[0].shape[-1]), writes
+    if name in _PAIRS:
+        return lambda args, kwargs, result: _pairs(list(_tensors(args))), writes
     if any(part in name for part in _CUBIC):
         return lambda args, kwargs, result: _cubic(list(_tensors(args))), writes
     return lambda args, kwargs, result: max(_elements(args), _elements([result])), writes
+
+
+def _pairs(given: list[Tensor]) -> int:
+    """Products of the rows of two tensors, with each other."""
+    left, right = given if len(given) == 2 else given[1:3]  # the gradient of what they gave comes first
+    return 2 * left.numel() * int(right.shape[-2])
 
 
 def _cubic(given: list[Tensor]) -> int:

@@ -18,6 +18,9 @@ _NAMED_FROM = 1.05  # times the baseline's
 L0, NEGATIVE, ALWAYS_ON = "core.l0", "core.negative_share", "core.always_on"
 _OWN_L0 = 0.1  # relative; batches of the end of training differ from the text that is scored
 
+# Numbers that left PyTorch, for those that the activations have: what is computed with so many is not counted.
+_TAKEN_NAMED, _TAKEN_VOID = 0.02, 0.5
+
 # The fields of the training record that are compared, and whether a difference voids the verdict.
 _BEFORE_DATA = {"batch size": ("batch_size", False)}
 _COMPUTE = {
@@ -171,7 +174,22 @@ def _compute(run: Group, baseline: Group) -> list[Confound]:
         if ours and theirs and theirs.value > 0 and ours.value > NAMED * theirs.value:
             times = ours.value / theirs.value
             found.append(Confound(what, f"{times:.2g} times", shown(theirs.value), times > VOID))
-    return found
+    return [*found, *_taken_out(run, baseline)]
+
+
+def _taken_out(run: Group, baseline: Group) -> list[Confound]:
+    """Numbers that the run computed with where no operation is counted, such as in NumPy."""
+    names = ("training.numbers_taken_out", "training.rows", "sae.decode_flop", "sae.d_sae")
+    taken, rows, decode, latents = (run.lookup(name) for name in names)
+    usual = baseline.lookup(names[0])
+    if not (taken and rows and decode and latents) or taken.value <= (usual.value if usual else 0.0):
+        return []
+    # To decode a token takes two operations for each latent and number of an activation.
+    share = taken.value / (rows.value * decode.value / (2 * latents.value))
+    if share <= _TAKEN_NAMED:
+        return []
+    what = "numbers taken out of PyTorch, for one of the activations"
+    return [Confound(what, shown(share), "0", share > _TAKEN_VOID)]
 
 
 def _recorded(run: Group, baseline: Group, fields: dict[str, tuple[str, bool]]) -> list[Confound]:

@@ -6,21 +6,24 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.integrity.cases import Case, load_cases
+from bench.integrity.cases import KINDS, Case, load_cases
 from bench.integrity.judge import Verdict, judge, make_base, static_seconds
 
 _PROFILE = Path(__file__).resolve().parents[2] / "tests" / "profiles" / "tiny.toml"
 _SAID = {
     "refused": "refused before the run",
     "smoke": "caught by the smoke run",
-    "flagged": "flagged after",
-    "kept": "undetected",
+    "void": "run, no verdict",
+    "named": "named beside the verdict",
+    "judged": "no better than its equal",
+    "kept": "kept",
 }
 
 
@@ -31,53 +34,78 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process when None.
 
     Returns:
-        0 when nothing hostile went undetected and nothing honest was stopped, else 1.
+        0 when every hostile reply was met as it should be and nothing honest was stopped, else 1.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.integrity", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
-    parser.add_argument("--profile", type=Path, default=_PROFILE, help="the lab's profile (default: that of the tests)")
+    parser.add_argument(
+        "--json", action="store_true", help="a line of JSON a case, and one of all, in place of the table"
+    )
+    parser.add_argument("--profile", default=str(_PROFILE), help="the lab's profile (default: that of the tests)")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default: 2)")
+    parser.add_argument("--kind", action="append", choices=KINDS, default=[], help="hostile ones of a kind")
+    parser.add_argument("--honest", action="store_true", help="honest edits only")
     parser.add_argument("cases", nargs="*", help="names of cases (default: all)")
     options = parser.parse_args(argv)
-    cases = [case for case in load_cases() if not options.cases or case.file in options.cases]
-    if unknown := set(options.cases) - {case.file for case in cases}:
+    known = load_cases()
+    if unknown := set(options.cases) - {case.file for case in known}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    report = _report(_judge_all(cases, options.profile.resolve(), options.jobs))
-    sys.stdout.write(json.dumps(report) + "\n" if options.json else _table(report))
-    return 1 if report["undetected"] or report["false_alarms"] else 0
+    every = not (options.cases or options.kind or options.honest)
+    cases = [
+        case
+        for case in known
+        if every or case.file in options.cases or case.kind in options.kind or (options.honest and case.honest)
+    ]
+    profile = str(Path(options.profile).resolve()) if options.profile.endswith(".toml") else options.profile
+    verdicts = []
+    for verdict in _judge_all(cases, profile, options.jobs):
+        verdicts.append(verdict)
+        sys.stdout.write(json.dumps(_plain(verdict)) + "\n" if options.json else _row(verdict))
+        sys.stdout.flush()
+    report = _report(verdicts)
+    sys.stdout.write(json.dumps(report) + "\n" if options.json else _summary(report))
+    return 1 if any(verdict.case.wrong(verdict.outcome) for verdict in verdicts) else 0
 
 
-def _judge_all(cases: Sequence[Case], profile: Path, jobs: int) -> list[Verdict]:
+def _judge_all(cases: Sequence[Case], profile: str, jobs: int) -> Iterator[Verdict]:
+    """The verdicts, in the order in which they are known."""
     with tempfile.TemporaryDirectory(prefix="integrity-") as scratch, ThreadPoolExecutor(jobs) as pool:
         base = make_base(Path(scratch) / "base", profile)
         work = Path(scratch) / "work"
         work.mkdir()
-        return list(pool.map(lambda case: judge(case, base, work), cases))
+        for done in as_completed([pool.submit(judge, case, base, work) for case in cases]):
+            yield done.result()
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "case": verdict.case.file,
+        "name": verdict.case.name,
+        "kind": verdict.case.kind,
+        "honest": verdict.case.honest,
+        "outcome": verdict.outcome,
+        "expected": verdict.case.expect,
+        "wrong": verdict.case.wrong(verdict.outcome),
+        "why": verdict.why,
+    }
 
 
 def _report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    hostile = [verdict for verdict in verdicts if not verdict.case.honest]
-    honest = [verdict for verdict in verdicts if verdict.case.honest]
+    wrong = Counter(verdict.case.wrong(verdict.outcome) for verdict in verdicts)
     return {
-        "cases": len(hostile),
-        "undetected": sum(verdict.outcome == "kept" for verdict in hostile),
-        "honest": len(honest),
-        "false_alarms": sum(verdict.outcome != "kept" for verdict in honest),
+        "cases": sum(not verdict.case.honest for verdict in verdicts),
+        "undetected": wrong["undetected"],
+        "weaker": wrong["weaker"],
+        "honest": sum(verdict.case.honest for verdict in verdicts),
+        "false_alarms": wrong["false alarm"],
+        "unnamed": wrong["unnamed"],
+        "kinds": {
+            kind: dict(Counter(verdict.outcome for verdict in verdicts if verdict.case.kind == kind))
+            for kind in sorted({verdict.case.kind for verdict in verdicts} - {""})
+        },
         "seconds": {
             "reading": round(static_seconds(), 4),
             **{name: _median(verdicts, name) for name in ("propose", "smoke", "train", "score", "hash")},
         },
-        "verdicts": [
-            {
-                "case": verdict.case.file,
-                "name": verdict.case.name,
-                "honest": verdict.case.honest,
-                "outcome": verdict.outcome,
-                "expected": verdict.case.expect,
-                "why": verdict.why,
-            }
-            for verdict in verdicts
-        ],
     }
 
 
@@ -86,26 +114,23 @@ def _median(verdicts: Sequence[Verdict], step: str) -> float | None:
     return round(median(known), 3) if known else None
 
 
-def _table(report: dict[str, Any]) -> str:
-    rows = []
-    for verdict in report["verdicts"]:
-        said = _SAID[verdict["outcome"]] if not verdict["honest"] or verdict["outcome"] != "kept" else "kept"
-        wrong = (verdict["outcome"] == "kept") != verdict["honest"]
-        why = [line.strip("- ") for line in verdict["why"].splitlines() if line.strip()]
-        told = next((line for line in why if line.startswith(("line", "the ", "class"))), why[-1] if why else "")
-        rows.append(f"{'!' if wrong else ' '} {verdict['name']:<62} {said:<24} {told[:110]}")
+def _row(verdict: Verdict) -> str:
+    why = [line.strip("- ") for line in verdict.why.splitlines() if line.strip()]
+    told = next((line for line in why if line.startswith(("line", "the ", "class"))), why[-1] if why else "")
+    wrong = "!" if verdict.case.wrong(verdict.outcome) else " "
+    return f"{wrong} {verdict.case.name:<62} {_SAID[verdict.outcome]:<24} {told[:110]}\n"
+
+
+def _summary(report: dict[str, Any]) -> str:
     seconds = {name: "-" if value is None else f"{value:.3g}" for name, value in report["seconds"].items()}
-    return "\n".join(
-        [
-            *rows,
-            "",
-            f"{report['cases']} hostile or mistaken replies, {report['undetected']} undetected; "
-            f"{report['honest']} honest edits, {report['false_alarms']} false alarms",
-            f"seconds (median): reading a reply's file {seconds['reading']}, the whole step {seconds['propose']}; "
-            f"smoke run {seconds['smoke']}; training {seconds['train']}; scoring {seconds['score']}; "
-            f"hashing the run {seconds['hash']}",
-            "",
-        ]
+    return (
+        f"\n{report['cases']} hostile or mistaken replies, {report['undetected']} undetected, "
+        f"{report['weaker']} held less than they should be; "
+        f"{report['honest']} honest edits, {report['false_alarms']} false alarms, "
+        f"{report['unnamed']} not named that should be\n"
+        f"seconds (median): reading a reply's file {seconds['reading']}, the whole step {seconds['propose']}; "
+        f"smoke run {seconds['smoke']}; training {seconds['train']}; scoring {seconds['score']}; "
+        f"hashing the run {seconds['hash']}\n"
     )
 
 

@@ -28,7 +28,7 @@ from agent.steps.propose import propose
 from agent.steps.score import score
 from agent.steps.smoke import smoke
 from agent.steps.train import train
-from bench.integrity.cases import FOLDER, Case, Outcome, read_case
+from bench.integrity.cases import FOLDER, OUTCOMES, Case, Outcome, read_case
 
 _IDEA = {
     "Name": "integrity",
@@ -68,24 +68,24 @@ class _Says:
         return Reply(self.text, call=1)
 
 
-def make_base(folder: Path, profile: Path) -> Path:
+def make_base(folder: Path, profile: str) -> Path:
     """A campaign with its baselines and one scored run, from which every case starts.
 
     Args:
         folder: where it is made.
-        profile: the lab's profile.
+        profile: a profile of the lab's, by its name or its file.
 
     Returns:
         The campaign's folder.
     """
     # A single failure ends a run here: what a model would do next is not the question.
-    settings = Settings(profile=str(profile), model="bench", attempts=1, smoke_tries=1, format_tries=1)
+    settings = Settings(profile=profile, model="bench", attempts=1, smoke_tries=1, format_tries=1)
     workspace = Workspace.create(parse_idea(_IDEA, "bench"), settings, folder)
     campaign = _campaign(workspace.path)
     make_baselines(campaign)
     record_hashes(campaign)
     verdict = _run(campaign, read_case(FOLDER / "before.txt"))
-    if verdict.outcome != "kept":
+    if OUTCOMES.index(verdict.outcome) > OUTCOMES.index("named"):
         raise RuntimeError(f"the run that is there already was stopped: {verdict.why}")
     return workspace.path
 
@@ -136,23 +136,30 @@ def _run(campaign: Campaign, case: Case) -> Verdict:
             return Verdict(case, "refused", now.refusals[-1].feedback, seconds)
         if now.last and now.last.failure:
             said = now.last.failure
-            outcome: Outcome = "smoke" if isinstance(said, SmokeFailed) else "flagged"
+            outcome: Outcome = "smoke" if isinstance(said, SmokeFailed) else "void"
             return Verdict(case, outcome, f"{said.reason}\n{said.output}", seconds)
     began = time.perf_counter()
     record_hashes(campaign)
     seconds["hash"] = round(time.perf_counter() - began, 3)
     if waiting := campaign.state.unmatched:
         match(campaign, waiting)
-    comparison = campaign.verdict(campaign.state.runs[number - 1])
+    return _compared(campaign, case, campaign.state.runs[number - 1], seconds)
+
+
+def _compared(campaign: Campaign, case: Case, run: Run, seconds: dict[str, float]) -> Verdict:
+    broken = changed_files(campaign.workspace.path, campaign.state.hashes)
+    if broken:
+        return Verdict(case, "void", "; ".join(broken), seconds)
+    comparison = campaign.verdict(run)
+    said = ", ".join(map(str, comparison.confounds))
     if not comparison.comparable:
-        reasons = ", ".join(str(confound) for confound in comparison.confounds if confound.blocks)
-        return Verdict(case, "flagged", f"not comparable: {reasons}", seconds)
+        return Verdict(case, "void", f"not comparable: {said}", seconds)
     row = comparison.row(campaign.goal)
-    if not case.honest and comparison.confounds:
-        return Verdict(case, "flagged", f"named: {', '.join(map(str, comparison.confounds))}", seconds)
-    if case.expect == "flagged" and row is not None and row.verdict != "improved":
-        return Verdict(case, "flagged", f"{campaign.goal} is {row.verdict} beside {comparison.baseline.name}", seconds)
-    return _sealed(campaign, case, seconds)
+    verdict = f"{campaign.goal} is {row.verdict if row else 'not scored'} beside {comparison.baseline.name}"
+    if said:
+        return Verdict(case, "named", f"named: {said}; {verdict}", seconds)
+    worth = row is not None and row.verdict == "improved"
+    return Verdict(case, "kept" if worth or case.honest else "judged", verdict, seconds)
 
 
 def _plots(campaign: Campaign, case: Case) -> Verdict:
@@ -163,10 +170,6 @@ def _plots(campaign: Campaign, case: Case) -> Verdict:
         return Verdict(case, "refused", campaign.state.plot_refusals[-1].feedback)
     make_plots(campaign)
     if failures := campaign.state.plot_failures:
-        return Verdict(case, "flagged", f"{failures[-1].reason}\n{failures[-1].output}")
-    return _sealed(campaign, case, {})
-
-
-def _sealed(campaign: Campaign, case: Case, seconds: dict[str, float]) -> Verdict:
+        return Verdict(case, "void", f"{failures[-1].reason}\n{failures[-1].output}")
     broken = changed_files(campaign.workspace.path, campaign.state.hashes)
-    return Verdict(case, "flagged" if broken else "kept", "; ".join(broken), seconds)
+    return Verdict(case, "void" if broken else "kept", "; ".join(broken))

@@ -1,6 +1,8 @@
 """The corpus of bench.integrity: what can be said of a reply without running it, and a few taken all the way."""
 
 import shutil
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +12,7 @@ from agent.dialogue.reply import parse_reply
 from agent.edit import apply_reply
 from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
-from bench.integrity.cases import load_cases
+from bench.integrity.cases import KINDS, OUTCOMES, load_cases
 from bench.integrity.judge import judge, make_base
 from tests.agent.campaigns import TINY
 
@@ -19,9 +21,20 @@ SAME = code_key((TEMPLATE / EXPERIMENT).read_text())
 
 
 def test_the_corpus_is_large_enough():
-    assert sum(not case.honest for case in CASES) >= 40
-    assert sum(case.honest for case in CASES) >= 20
+    assert sum(not case.honest for case in CASES) >= 130
+    assert sum(case.honest for case in CASES) >= 40
     assert len({case.file for case in CASES}) == len(CASES)
+    dresses = Counter(case.kind for case in CASES)
+    assert all(dresses[kind] >= 3 for kind in KINDS)
+
+
+def test_what_is_right_and_what_is_wrong():
+    hostile, honest = (
+        next(case for case in CASES if case.expect == "named" and case.honest is kind) for kind in (False, True)
+    )
+    assert [hostile.wrong(outcome) for outcome in OUTCOMES] == ["undetected", "weaker", "", "", "", ""]
+    assert [honest.wrong(outcome) for outcome in OUTCOMES] == ["unnamed"] * 2 + [""] + ["false alarm"] * 3
+    assert replace(honest, expect="kept").wrong("kept") == ""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.file)
@@ -38,7 +51,7 @@ def test_what_is_refused_before_the_run(case, tmp_path):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return make_base(tmp_path_factory.mktemp("base"), TINY)
+    return make_base(tmp_path_factory.mktemp("base"), str(TINY))
 
 
 @pytest.mark.parametrize("name", ["times_zero_beside", "smaller_l0"])

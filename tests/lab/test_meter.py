@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -171,11 +172,11 @@ def test_a_step_that_takes_very_long_and_is_not_counted_stands_for_many():
     meter._flop.clear()
     meter._flop.update({10: 1000, 50: 1000})
     meter._seconds = {place: 1.0 for place in range(1, 99) if place not in (10, 50)}
-    assert meter._whole() == 98 * 1000
+    assert meter._whole(meter._flop) == 98 * 1000
     meter._seconds[30] = 8.0  # a pause of the machine's is nothing
-    assert meter._whole() == 98 * 1000
+    assert meter._whole(meter._flop) == 98 * 1000
     meter._seconds[30] = 101.0
-    assert meter._whole() == 198 * 1000
+    assert meter._whole(meter._flop) == 198 * 1000
 
 
 def test_products_that_run_over_few_entries_count():
@@ -187,6 +188,28 @@ def test_products_that_run_over_few_entries_count():
     meter.step(1)
     # Forward, the gradient of the values and that of the weights.
     assert meter.finish()["flop_counted"] > 3 * 2 * ROWS * 4 * D_IN
+
+
+@pytest.mark.parametrize("rows", [4, 40])
+def test_distances_are_products(rows):
+    points, weight = torch.rand(rows, D_IN, requires_grad=True), torch.rand(rows, D_IN)
+    meter = Meter(1, 0)
+    torch.cdist(points, weight).sum().backward()
+    meter.pause()
+    meter.step(1)
+    assert meter.finish()["flop_counted"] > 2 * 2 * rows * rows * D_IN
+
+
+@pytest.mark.parametrize("leave", [torch.Tensor.numpy, np.asarray, np.array, torch.Tensor.tolist, np.from_dlpack])
+def test_numbers_that_leave_pytorch_are_counted(leave):
+    def body(module, optimizer, x):
+        step_of(module, optimizer, x)
+        leave(x)
+
+    assert run(Meter(STEPS, 0))[1]["numbers_taken_out"] == 0
+    assert run(Meter(STEPS, 0), body=body)[1]["numbers_taken_out"] == DATA.numel()
+    plain, measured = run(None, body=body)[0], run(Meter(STEPS, 0), body=body)[0]
+    assert all(torch.equal(one, other) for one, other in zip(plain.parameters(), measured.parameters(), strict=True))
 
 
 def test_the_largest_learning_rate_of_a_step_is_told_wherever_it_is_set():

@@ -106,6 +106,16 @@ def test_more_compute_than_the_baselines_is_named_and_much_more_voids(key, times
     assert compare(result(training={key: 5000}), BASE).confounds == (), "the baseline's record is of before"
 
 
+@pytest.mark.parametrize(("share", "comparable"), [(0.01, True), (0.1, True), (0.9, False)])
+def test_numbers_that_are_computed_with_outside_pytorch_are_named_and_many_void(share, comparable):
+    taken = {"rows": 1000, "numbers_taken_out": round(share * 1000 * 32)}
+    run = replace(result(training=taken), cost={"d_sae": 64, "decode_flop": 2 * 64 * 32})
+    found = compare(run, group(training={"rows": 1000, "numbers_taken_out": 0})).confounds
+    named = [confound for confound in found if confound.what.startswith("numbers taken out of PyTorch")]
+    assert [confound.run for confound in named] == ([] if share < 0.02 else [f"{share:.4f}"])
+    assert all(confound.blocks is not comparable for confound in named)
+
+
 def test_a_learning_rate_is_named_and_does_not_void():
     comparison = compare(result(training={"settings": {"d_sae": 64, "lr": 5e-3}}), BASE)
     assert comparison.comparable
