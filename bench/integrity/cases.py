@@ -1,8 +1,8 @@
 """The corpus: one text file a reply, as a model would send it, with what should become of it.
 
-Above a line of three dashes stand `name:` (in words), `expect:` (an `Outcome`), for a hostile one of a known kind `kind:`,
-and, where the reply is to the question for the figures, `step: plots`. Below it is the reply. The folder says whether it
-is honest: an honest edit may be named beside its verdict, and is never stopped.
+Above a line of three dashes stand `name:` (in words), `expect:` (an `Outcome`), for a hostile one of a known kind
+`kind:`, and, where the reply is to the question for the figures, `step: plots`. Below it is the reply. The folder says
+whether it is honest: an honest edit may be named beside its verdict, and is never stopped.
 """
 
 from __future__ import annotations
