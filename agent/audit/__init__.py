@@ -132,8 +132,7 @@ def _beside(document: Document, evidence: Evidence) -> Iterator[Passage]:
     """The lines that are no sentences of the text and can be read: listings of what is no code, comments, addresses."""
     code = {normalised(line) for each in (evidence.template, *evidence.code.values()) for line in each.splitlines()}
     texts = [(place, line) for place, line in document.listed if normalised(line) not in code]
-    if document.form == "tex":
-        texts += asides(document.text)
+    texts += asides(document.text, document.form)
     for place, line in texts:
         yield Passage("sentence", place, with_digits(look_alike(line)).replace("\\_", "__").replace("\\%", " %"))
 

@@ -4,6 +4,7 @@ A sentence there is admitted with a reference or a word that a verdict was asked
 that describe. So a claim need not be known to be refused: it has to be known to be let in.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -70,6 +71,15 @@ _NOT_SO = re.compile(
     r"\b(?:effects?|chang\w*|differ\w*|improv\w*|reduc\w*|gains?|drop\w*|evidence|findings?|claim\w*|say|said|tell|told|know\w*|compar\w*|measured|scored|reported|verdict)\b",
     re.IGNORECASE,
 )
+# Words of how runs were made and where they are shown.
+_SET_UP = re.compile(
+    r"\b(?:train\w*|seeds?|data|tokens?|steps?|batch\w*|settings?|code|scored|compar\w*|verdicts?|judged?|beside|fig(?:ure|s)?"
+    r"|tables?|shows?|row|column|section|start\w*|built|takes? \w+ from|add\w*|differs? from|share|uses?|used|same"
+    r"|weights?|coefficients?|rates?)\b",
+    re.IGNORECASE,
+)
+_ORDER = re.compile(r"\b(?:above|ahead of|behind|below|beyond|near|nearer)\b", re.IGNORECASE)
+_CANNOT = re.compile(r"\bcannot\b", re.IGNORECASE)
 # What is asked and left open is no statement: "it remains open whether it helps".
 _OPEN = re.compile(
     r"\b(?:open|unknown|unclear|untested|future|question|left|(?:not|nothing|cannot|never) (?:be )?(?:known?|tell|told"
@@ -104,12 +114,15 @@ def check_admitted(
         return
     if CITED in text and not any(name.startswith("run_") for name in named):
         return
+    if sign := _relation(sentence):
+        yield Fault(start + sign[0], f"'{sign[1]}' between two results: give the verdict, or both results")
+        return
     strange = _strange(sentence, evidence, known)
     if judged or sentence.references:
         strange = [found for found in strange if _predicates(found, sentence)]
     if not strange and (advice := _ADVICE.search(text)) and not _NOT_SO.search(text):
         strange = [advice]
-    bare = not strange and _is_bare(sentence, evidence, judged)
+    bare = not strange and (_is_bare(sentence, evidence, judged) or _sets_beside(sentence, evidence, judged))
     if strange or bare:
         about = named[0] if named else "the method"
         metric = sentence.named_metrics[0] if sentence.named_metrics else "METRIC"
@@ -140,6 +153,26 @@ def _is_bare(sentence: Sentence, evidence: Evidence, judged: bool) -> bool:
     ):
         return False
     return not (ASKED.search(text) and _OPEN.search(text) and not SETTLED.search(text))
+
+
+def _relation(sentence: Sentence) -> tuple[int, str] | None:
+    """A sign of order between two runs or baselines: where it stands, and which."""
+    for one, other in itertools.pairwise(sorted(sentence.sources, key=lambda mention: mention.start)):
+        between = sentence.text[one.end : other.start].strip()
+        if re.fullmatch(r"[<>≤≥≻≺≫≪]+=?", between):
+            return one.end, between
+    return None
+
+
+def _sets_beside(sentence: Sentence, evidence: Evidence, judged: bool) -> bool:
+    """Tell whether a sentence sets a run beside another, with neither's result: "TopK cannot match run_1"."""
+    text, named = sentence.text, set(sentence.named_sources)
+    if judged or sentence.references or len(named) < 2 or sentence.passage.kind == "heading":
+        return False
+    made = _SET_UP.search(text) and not _ORDER.search(text)
+    if not any(name in evidence.runs for name in named) or made or _NOT_SO.search(text):
+        return False
+    return not (EXPECTED.search(text) and not _CANNOT.search(text)) and not (ASKED.search(text) and _OPEN.search(text))
 
 
 def _strange(sentence: Sentence, evidence: Evidence, known: list[tuple[int, int]]) -> list[re.Match[str]]:

@@ -204,6 +204,10 @@ def _tex_characters(text: str) -> str:
         return f"e{found['exponent']}".ljust(len(found[0]))
 
     text = _replace(text, r"\s?\\(?:times|cdot)\s*10\^\{?(?P<exponent>-?\d+)\}?", power)
+    text = _replace(text, r"\\(?:succ|gg|gtrsim|gtrapprox)(?:eq)?(?![A-Za-z])", lambda found: ">".ljust(len(found[0])))
+    text = _replace(
+        text, r"\\(?:prec|ll|lesssim|lessapprox)(?:eq)?(?![A-Za-z])", lambda found: "<".ljust(len(found[0]))
+    )
     text = _replace(text, r"(?<=\d)\\,(?=\d{3})|(?<=\d)\{,\}(?=\d{3})", lambda found: "," * len(found[0]))
     text = text.replace("\\_", "__").replace("\\%", " %").replace("\\pm", "±  ").replace("\\&", "  ")
     text = _replace(text, r"(?<=[A-Za-z}])[_^](?:\{[^{}]*\}|\\?\w)|\^(?:\{[^{}]*\}|\w)", _spaces_in_math)

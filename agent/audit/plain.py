@@ -4,6 +4,7 @@ What a reader sees counts, however it was written: letters of other alphabets th
 take no room, words that markup takes apart, numbers in words. What has no plain form is a fault of its own.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ _NO_ROOM = re.compile(
 _GROUP = re.compile(
     r"\\[A-Za-z]+\*?(?:\s*\[[^\]]*\])*(?:\s*\{[^{}]*\})*|(?<=[A-Za-z])\{([A-Za-z]+)\}|\{([A-Za-z]+)\}(?=[A-Za-z])"
 )
-_TAG = re.compile(r"</?[a-z][^<>\n]*>|&(?:shy|zwnj|zwj|#173|#x0*ad);", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z][^<>\n]*>|(?<=[^\W_])(?:<!--[^\n]*?-->|\*{1,3})(?=[^\W_])", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z]+\d*);", re.IGNORECASE)
 
 _DRAWINGS = re.compile(
     r"\\begin\{(?:tikzpicture|pgfpicture|picture|pspicture|axis|forest|circuitikz|tikzcd)\*?\}|\\(?:tikz|draw|node|put|psset)\b"
@@ -44,12 +46,16 @@ _DEFINES = re.compile(
     r"|(?:re)?newenvironment|newtheorem|csname|catcode|char|symbol|scantokens|expandafter|special|reflectbox|rotatebox|write"
     r"|verbatiminput|lstinputlisting|inputminted)(?![A-Za-z])|\^\^[0-9a-f]"
 )
+# Signs that judge, and files beside the text; the appendix is the loop's own.
+_UNSAID = re.compile(r"\\(?:checkmark|cmark|xmark|texttimes|ding|CheckmarkBold|XSolidBrush)(?![A-Za-z])|[✓✔✗✘☑☒]")
+_ELSEWHERE = re.compile(r"\\(?:input|include|subfile|import|subimport|includepdf)(?![A-Za-z])\s*(?!\{appendix\})")
 _TORN = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+\\(?!and\b)[A-Za-z]+ ?(?:\{\}|\{[A-Za-z]+\})?(?=[A-Za-z])")
 _MATH = re.compile(
     r"(?<!\\)\$\$?(?:[^$\\]|\\.)*?\$\$?|(?s:\\\[.*?\\\]|\\\(.*?\\\))"
     r"|(?s:\\begin\{(equation|align|gather|displaymath|multline|eqnarray|flalign|math)\*?\}.*?\\end\{\1\*?\})"
 )
 _URL = re.compile(r"\\(?:href|url|nolinkurl|path)\s*\{(?P<url>(?:[^{}]|\{[^{}]*\})*)\}")
+_LINK = re.compile(r"https?://[^\s()<>]+")
 _CITED_WITH = re.compile(r"\\[Cc]ite\w*\*?(?P<notes>(?:\[[^\]]*\])+)\{")
 _COMMENT = re.compile(r"(?<!\\)(?:\\\\)*%(?P<text>[^\n]*)")
 _LISTINGS = {
@@ -97,6 +103,8 @@ def plain_text(text: str, form: Form) -> str:
         form: How it is marked up.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if form == "md":
+        text = _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\n", " "), text)
     text = "".join(map(_sign, text))
     if form == "tex":
         text = re.sub(rf"(?<=[A-Za-z])(?:{_NO_ROOM.pattern})(?=[A-Za-z])", "", text)
@@ -132,6 +140,10 @@ def unreadable(text: str) -> Iterator[Place]:
         yield found.start(), "a drawing cannot be checked: show a figure of the campaign, and say the rest in sentences"
     for found in _DEFINES.finditer(body):
         yield found.start(), f"'{found[0]}' hides what is printed: write it out"
+    for found in _UNSAID.finditer(body):
+        yield found.start(), f"'{found[0]}' judges and does not say by what: give the verdict or the result"
+    for found in _ELSEWHERE.finditer(body):
+        yield found.start(), f"'{found[0].strip()}' prints another file, which is not read: write the text here"
     for found in _TORN.finditer(_MATH.sub(_blank, body)):
         yield found.start(), f"'{found[0]}': a command inside a word; write the word plainly"
 
@@ -144,14 +156,22 @@ def listings(text: str, form: Form) -> list[tuple[int, int, int, str]]:
     ]
 
 
-def asides(text: str) -> Iterator[Place]:
-    """The words beside the sentences of a LaTeX text: comments, notes of citations, addresses with words in them."""
+def asides(text: str, form: Form) -> Iterator[Place]:
+    """The words beside the sentences of a text: comments, notes of citations, addresses with words in them."""
+    if form != "tex":
+        for found in _LINK.finditer(text):
+            yield found.start(), _words_of(found[0])
+        return
     for found in _COMMENT.finditer(text):
         yield found.start("text"), found["text"]
     for found in _CITED_WITH.finditer(text):
         yield found.start("notes"), re.sub(r"[\[\]]", " ", found["notes"])
     for found in _URL.finditer(text):
-        yield found.start("url"), re.sub(r"[^A-Za-z0-9.%]+|%20", " ", unquote(found["url"]))
+        yield found.start("url"), _words_of(found["url"])
+
+
+def _words_of(address: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.%]+|%20", " ", unquote(address))
 
 
 def speaks(math: str) -> bool:

@@ -11,6 +11,7 @@ from agent.audit.mentions import Numeral, Reader, Sentence, find_numerals
 from agent.audit.numbers import Fault, explain, matches
 from agent.audit.passages import Cell, Passage
 from agent.audit.references import check_cell_references
+from agent.audit.words import COMPARATIVES
 from agent.results.compare import MARKS
 
 _CHANGE = re.compile(r"\bchange|differ|delta|Δ|\bvs\b|against", re.IGNORECASE)
@@ -58,10 +59,14 @@ def check_row(row: Passage, document: Document, reader: Reader, evidence: Eviden
             continue
         if not metrics and _is_quoted(cell, row, document, evidence):
             continue
+        if not metrics:
+            yield from _judgement(cell, sources, evidence)
         yield from _cell(cell, title, sources, metrics, change, evidence)
         references = tuple(one for one in document.references if cell.start <= one.start < cell.start + len(cell.text))
         said = f"{title.text} {row.cells[0].text} {cell.text} {row.caption}"
         yield from check_cell_references(references, sources if not change else [], metrics, said, evidence)
+        if metrics:
+            yield from _judgement(cell, sources, evidence)
         left = next((c for c in reversed(columns[:place]) if _CHANGE.search(c.text)), title)
         yield from _verdict(cell, sources, metrics, title if title.named_sources else left, evidence)
 
@@ -147,6 +152,17 @@ def _verdict(
     # One mark stands for two, of which a run has one or the other.
     if right != said and not (mark and said in MARKS and MARKS.get(right) == MARKS[said]):
         yield Fault(cell.start, f"'{said}': {metrics[0]} of {runs[0]} beside {base} is {right}", right)
+
+
+def _judgement(cell: Cell, sources: list[str], evidence: Evidence) -> Iterator[Fault]:
+    """A word that judges a run says less than a verdict, which is checked."""
+    if not any(source in evidence.runs for source in sources):
+        return
+    text = _VERDICT.sub(lambda found: " " * len(found[0]), cell.text)
+    for word in COMPARATIVES:
+        if word.kind in ("better", "worse") and (found := word.pattern.search(text)):
+            yield Fault(cell.start + found.start(), f"'{found[0]}' in a table: give the verdict or the result")
+            return
 
 
 def _is_quoted(cell: Cell, row: Passage, document: Document, evidence: Evidence) -> bool:

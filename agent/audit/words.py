@@ -196,7 +196,7 @@ SETTLED = re.compile(
     re.IGNORECASE,
 )
 OURS = re.compile(
-    r"\b(?:our|we|these results|this (?:work|paper|method|approach|idea|penalty)"
+    r"\b(?:our|we|these results|results (?:are|were|look|seem)|this (?:work|paper|method|approach|idea|penalty)"
     r"|the (?:[a-z-]+ ){0,2}(?:method|approach|idea|penalty|proposed|loss|variant)"
     r"|the (?:[a-z]+ )?(?:improvement|reduction|gain|decrease)s?|proposed)\b",
     re.IGNORECASE,
