@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from agent.results.confounds import BROAD_L0_TOLERANCE, L0, L0_TOLERANCE, Confound, find_confounds
+from agent.results.confounds import BROAD_L0_TOLERANCE, L0, L0_TOLERANCE, NAMED, Confound, find_confounds
 from agent.results.matching import REFERENCE, Reference, Settings, find_reference
 from agent.results.noise import FEWEST_PAIRS, LEVEL, Prior, difference, moderating, seeds_needed
 from agent.results.read import Group, RunResult, Value
@@ -285,6 +285,10 @@ def _compared(
 def _in_the_way(comparison: Comparison) -> bool:
     """Tell whether there is a confound that no TopK with other settings would take away."""
     solved = {"L0", "dictionary size", "parameters", "encode FLOP a token", "training FLOP", "rows read"}
+    # A larger TopK trains as many as a larger run, but for those that the run trains and does not save.
+    trained, saved = comparison.run.lookup("training.parameters_trained"), comparison.run.lookup("sae.parameters")
+    if trained and saved and trained.value <= NAMED * saved.value:
+        solved.add("parameters trained")
     return any(confound.blocks and confound.what not in solved for confound in comparison.confounds)
 
 

@@ -387,6 +387,18 @@ def test_an_l0_between_two_whole_numbers_lies_on_the_line_between_topk_at_both()
     assert len(found.baseline.runs) == 3
 
 
+@pytest.mark.parametrize(("parameters", "missing"), [(2000, ({"d_sae": 128, "k": 32},)), (4000, ())])
+def test_a_larger_dictionary_trains_more_parameters_and_two_of_them_as_many_again(parameters, missing):
+    base = topk()
+    base = replace(
+        base, runs=tuple(replace(one, training={**one.training, "parameters_trained": 1000}) for one in base.runs)
+    )
+    wide = trained(cost={"d_sae": 128, "parameters": 2000, "encode_flop": 4000})
+    found = judged(replace(wide, training={**wide.training, "parameters_trained": parameters}), base)
+    assert not found.comparable
+    assert found.missing == missing, "a baseline is trained only where there is a verdict afterwards"
+
+
 def test_a_larger_topk_is_a_fair_opponent_of_a_hidden_layer():
     run = trained(ev=0.9, cost={"parameters": 1500, "encode_flop": 3000, "depth": 2})
     larger = topk(32, 0.8, d_sae=96)
