@@ -20,6 +20,7 @@ from agent.models.base import Reply, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "profiles" / "tiny.toml"
+QUICK = ROOT / "tests" / "profiles" / "quick.toml"
 IDEA = "hierarchical_orthogonal_sae"
 
 

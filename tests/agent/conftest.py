@@ -8,7 +8,13 @@ import sys
 import pytest
 from filelock import FileLock
 
-from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.agent.campaigns import IDEA, QUICK, ROOT, TINY, launch
+
+PREPARE = """
+import sys
+from lab.prepare import main
+sys.exit(max(main(["--profile", path]) for path in sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -20,11 +26,11 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prepared(shared):
-    """The tiny profile's model, activations and evaluation set-up, made once."""
+    """The model, the activations and the evaluations' set-up of the tests' profiles, made once."""
     done = shared / "prepared"
     with FileLock(shared / "prepared.lock"):
         if not done.is_file():
-            command = [sys.executable, "-m", "lab.prepare", "--profile", str(TINY)]
+            command = [sys.executable, "-c", PREPARE, str(TINY), str(QUICK)]
             subprocess.run(command, cwd=ROOT, check=True, timeout=600)
             done.touch()
 

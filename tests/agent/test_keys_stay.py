@@ -17,7 +17,7 @@ import pytest
 
 from agent.compute.jail import measure
 from lab.cache import root
-from tests.agent.campaigns import IDEA, ROOT, TINY
+from tests.agent.campaigns import IDEA, QUICK, ROOT
 from tests.servers.model_server import Fault, ModelServer, fault
 
 # What is looked for: the middle of each key, which no way of writing it that escapes single characters changes.
@@ -151,11 +151,8 @@ def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("keys")
     project, runs, temporary = folder / "project", folder / "runs", folder / "temporary"
     for name in ("agent", "lab", "templates", "ideas"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, project / name)
     (project / ".env").write_text("".join(f"{name}={value}\n" for name, value in IN_FILE.items()))
-    profile = folder / "one_baseline.toml"
-    small = TINY.read_text().replace('["topk", "relu"]', '["topk"]').replace("seeds = [0, 1]", "seeds = [0]")
-    profile.write_text(small)
     faults = [*TRANSIENT, FATAL, *TRANSIENT]
 
     def reply(call):
@@ -186,7 +183,7 @@ def told(tmp_path_factory):
             places.update({f"{place} of {' '.join(command[2:4])}": content for place, content in seen.items()})
 
         asked = ("--model", f"openai:local@{server.openai_url}")
-        options = ("--profile", profile, "--runs", runs, "--max-runs", "1", "--evals", "core", "--no-matched")
+        options = ("--profile", QUICK, "--runs", runs, "--max-runs", "1", "--no-matched")
         new = ("--idea", IDEA, "--model", "anthropic:claude-sonnet-5-5", *options, "--confirm", "0")
         go(2, "agent.launch", *new)
         run = next(runs.iterdir())

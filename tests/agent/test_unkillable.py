@@ -22,7 +22,7 @@ from agent.campaign.ledger import Ledger
 from agent.models.transcript import read_lines
 from agent.verify import verify
 from lab import cache
-from tests.agent.campaigns import IDEA, TINY, mounted, strip_times
+from tests.agent.campaigns import IDEA, QUICK, mounted, strip_times
 from tests.agent.lives import FILLER, Life, Lives
 from tests.servers.model_server import ModelServer
 
@@ -135,10 +135,9 @@ def lives():
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A profile with one architecture, two seeds, and a third of the tokens."""
-    text = TINY.read_text().replace('architectures = ["topk", "relu"]', 'architectures = ["topk"]')
-    path = tmp_path_factory.mktemp("profile") / "tiny.toml"
-    text = text.replace("tokens = 30_720", "tokens = 10_240")
+    """A profile with two seeds, and less memory and output for a run."""
+    path = tmp_path_factory.mktemp("profile") / QUICK.name
+    text = QUICK.read_text().replace("seeds = [0, 1, 2]", "seeds = [0, 1]")
     path.write_text(f"{text}run_memory_gb = 3.0\nrun_output_mb = 1.0\n")
     return path
 
@@ -154,7 +153,7 @@ def make_place(prepared, small, answers, tmp_path_factory):
     disks = []
     with ModelServer(answers) as server:
         model = f"openai:test@{server.openai_url}"
-        arguments = ["--idea", IDEA, "--model", model, "--profile", str(small), "--evals", "core"]
+        arguments = ["--idea", IDEA, "--model", model, "--profile", str(small)]
         arguments += ["--confirm", "2" if WHOLE else "0"]
 
         def make(folder=None):

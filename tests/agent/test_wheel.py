@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.campaigns import IDEA, ROOT, TINY
+from tests.agent.campaigns import IDEA, QUICK, ROOT
 from tests.agent.test_keys_stay import IN_ENVIRONMENT, IN_FILE, files_of, found_in, run_watched
 
 pytestmark = pytest.mark.slow
@@ -50,11 +50,10 @@ def run(home, *command, code=0):
 @pytest.fixture(scope="module")
 def ran(installed, home, prepared, tmp_path_factory):
     """A campaign of the installed command, keys in its environment and in `.env`, and what others could see of it."""
-    own = tmp_path_factory.mktemp("profile") / "one_baseline.toml"
-    small = TINY.read_text().replace('["topk", "relu"]', '["topk"]').replace("seeds = [0, 1]", "seeds = [0]")
-    own.write_text(re.sub(r"(?m)^(run|score|plot)_seconds = .*", r"\1_seconds = 400", small))
+    own = tmp_path_factory.mktemp("profile") / QUICK.name
+    own.write_text(re.sub(r"(?m)^(run|score|plot)_seconds = .*", r"\1_seconds = 400", QUICK.read_text()))
     (home / ".env").write_text("".join(f"{name}={value}\n" for name, value in IN_FILE.items()))
-    options = ["--model", "script", "--profile", own, "--max-runs", "1", "--evals", "core", "--confirm", "0"]
+    options = ["--model", "script", "--profile", own, "--max-runs", "1", "--confirm", "0"]
     temporary = tmp_path_factory.mktemp("temporary")
     environ = {**os.environ, **IN_ENVIRONMENT, "TMPDIR": str(temporary)}
     environ.pop("PYTHONPATH", None)

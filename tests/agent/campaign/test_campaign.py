@@ -15,7 +15,7 @@ from agent.campaign.events import SmokeFailed
 from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
 from agent.campaign.state import next_step
-from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.agent.campaigns import IDEA, QUICK, ROOT, launch
 from tests.pace import idle_seconds
 
 
@@ -114,7 +114,7 @@ def test_a_campaign_that_is_done_stays_as_it_is(campaign):
 
 def stop(runs, sign, event, count, *more):
     """Start the scripted campaign and stop it a second after an event came `count` times."""
-    command = [sys.executable, "-m", "agent.launch", "--idea", IDEA, "--model", "script", "--profile", str(TINY)]
+    command = [sys.executable, "-m", "agent.launch", "--idea", IDEA, "--model", "script", "--profile", str(QUICK)]
     process = subprocess.Popen(
         [*command, "--runs", str(runs), "--json", *more],
         cwd=ROOT,
@@ -132,7 +132,7 @@ def stop(runs, sign, event, count, *more):
     return next(runs.iterdir()), process.returncode, errors
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(campaign, tmp_path):
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(prepared, tmp_path):
     folder, code, errors = stop(tmp_path, signal.SIGINT, "edited", 1)
     assert code == 130
     assert f"--resume {folder}" in errors
@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_line_and_makes_nothing(tmp_path):
     if mounted.returncode:
         pytest.skip("this machine mounts no tmpfs")
     try:
-        done = launch("--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", small / "runs")
+        done = launch("--idea", IDEA, "--model", "script", "--profile", QUICK, "--runs", small / "runs")
         assert done.returncode == 2
         assert "No space left" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1

@@ -10,9 +10,9 @@ import pytest
 from agent.campaign.events import SettingsChanged
 from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
-from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.agent.campaigns import IDEA, QUICK, ROOT, launch
 
-SETTINGS = ["--profile", TINY, "--max-runs", 1, "--confirm", 0, "--no-matched", "--evals", "core", "--json"]
+SETTINGS = ["--profile", QUICK, "--max-runs", 1, "--confirm", 0, "--no-matched", "--json"]
 
 
 @pytest.fixture

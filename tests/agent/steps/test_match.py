@@ -20,7 +20,7 @@ from agent.steps.baselines import make_baselines, obtain, profile_recipe
 from agent.steps.confirm import confirm
 from agent.steps.freshness import check_freshness
 from lab import cache
-from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened
+from tests.agent.campaigns import IDEA, QUICK, cut_after, launch, opened
 from tests.agent.events import an
 
 METRIC = "core.explained_variance"
@@ -51,20 +51,11 @@ REPLIES = [
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A profile of the tests with one architecture, three seeds and one evaluation."""
-    text = TINY.read_text().replace('architectures = ["topk", "relu"]', 'architectures = ["topk"]')
-    path = tmp_path_factory.mktemp("profile") / "tiny.toml"
-    path.write_text(text.replace("seeds = [0, 1]", "seeds = [0, 1, 2]").replace("tokens = 30_720", "tokens = 10_240"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def done(prepared, small, tmp_path_factory):
+def done(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("matched")
     script = folder / "script.jsonl"
     script.write_text("".join(json.dumps({"reply": reply}) + "\n" for reply in REPLIES))
-    arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--profile", small, "--evals", "core"]
+    arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--profile", QUICK]
     ended = launch(*arguments, "--runs", folder / "runs", "--quiet", module="tests.agent.seeded")
     assert ended.returncode == 0, ended.stderr
     return next((folder / "runs").iterdir())
@@ -154,9 +145,9 @@ def test_notes_that_lack_a_run_are_named(done, tmp_path):
     check_notes(campaign)
 
 
-def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baselines(done, small, tmp_path):
-    changed = tmp_path / "tiny.toml"
-    changed.write_text(small.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9"))
+def test_a_campaign_whose_evaluator_changed_does_not_go_on_with_its_old_baselines(done, tmp_path):
+    changed = tmp_path / "quick.toml"
+    changed.write_text(QUICK.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9"))
     campaign = cut_after(done, tmp_path / "ws", "matched", profile=str(changed))
     assert next_step(campaign.state)[0] == "propose"
     check_freshness(campaign)
@@ -238,10 +229,10 @@ def test_with_stale_ok_an_older_baseline_serves_and_a_damaged_one_is_set_aside(d
     assert obtain(campaign, now, recipe, "baseline topk") == (kept, older)
 
 
-def test_when_baselines_are_made_again_the_older_ones_stay(done, small, tmp_path):
+def test_when_baselines_are_made_again_the_older_ones_stay(done, tmp_path):
     """Real baselines of a changed evaluator; the run scored before keeps its verdict, the next has none against it."""
-    changed = tmp_path / "tiny.toml"
-    text = small.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9")
+    changed = tmp_path / "quick.toml"
+    text = QUICK.read_text().replace("sparsity_batches = 8", "sparsity_batches = 9")
     changed.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0]"))
     campaign = cut_after(done, tmp_path / "ws", "matched", profile=str(changed))
     before = campaign.verdict(campaign.state.runs[0])

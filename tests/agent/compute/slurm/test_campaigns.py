@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.campaign.workspace import Workspace
-from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.agent.campaigns import IDEA, QUICK, ROOT, launch
 from tests.agent.compute.slurm.cluster import wait_until
 
 STEPS = ["run 1: scoring", "run 1: smoke run", "run 1: training"]
@@ -41,7 +41,7 @@ def locally(cluster, prepared, tmp_path_factory: pytest.TempPathFactory) -> Iter
         (folder / f"{name}.json").write_text(json.dumps({**idea, "Name": name, "Title": f"The {name} idea"}))
         script = [edit, replies[1], json.dumps({"reply": "ALL_COMPLETED"})]
         (folder / f"{name}.script.jsonl").write_text("\n".join(script) + "\n")
-    arguments = ["--idea", "all", "--ideas", folder, "--model", "script", "--profile", TINY, "--evals", "core"]
+    arguments = ["--idea", "all", "--ideas", folder, "--model", "script", "--profile", QUICK]
     arguments += ["--max-runs", 1, "--confirm", 0, "--no-matched", "--device", "cpu", "--quiet"]
     runs = tmp_path_factory.mktemp("locally")
     with started([*arguments, "--runs", runs, "--jobs", 2]) as process:
@@ -83,7 +83,7 @@ def test_a_cluster_that_does_not_answer_is_one_line_and_makes_nothing(tmp_path):
         "ClusterName=none\nSlurmctldHost=nobody(127.0.0.1)\nSlurmctldPort=9\n"
     )
     runs = tmp_path / "runs"
-    arguments = ["--idea", IDEA, "--model", "script", "--profile", TINY, "--runs", runs, "--executor", "slurm"]
+    arguments = ["--idea", IDEA, "--model", "script", "--profile", QUICK, "--runs", runs, "--executor", "slurm"]
     done = launch(*arguments, env={**os.environ, "SLURM_CONF": str(config)})
     assert done.returncode == 2
     assert done.stderr.startswith("error: Slurm does not answer here (")

@@ -8,7 +8,7 @@ from agent.base.errors import AgentError
 from agent.campaign.history import read_state
 from agent.campaign.ledger import Ledger
 from agent.edit.aider.editor import find_aider
-from tests.agent.campaigns import IDEA, ROOT, TINY, launch
+from tests.agent.campaigns import IDEA, QUICK, ROOT, launch
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_run_edited_by_aider_is_scored(prepared, script, tmp_path):
     except AgentError as error:
         pytest.skip(str(error))
     runs = tmp_path / "runs"
-    arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--editor", "aider", "--profile", TINY, "--runs", runs]
+    arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--editor", "aider", "--profile", QUICK, "--runs", runs]
     done = launch(*arguments, "--quiet")
     assert done.returncode == 0, done.stderr
     folder = next(runs.iterdir())
