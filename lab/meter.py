@@ -16,7 +16,7 @@ import statistics
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,8 @@ _PAIRS = (
     "_euclidean_dist",
     "_cdist_backward",
 )  # of every row of one tensor with every row of another
+# Products that go by other names, of all numbers of one tensor with those of another.
+_BY_ANOTHER_NAME = ("_trilinear", "sampled_addmm", "mkldnn_linear", "rnn", "lstm", "gru")
 _LEAVES = {"__array__", "__dlpack__", "numpy", "storage", "tolist", "untyped_storage"}
 _CUBIC = ("linalg", "cholesky", "svd", "geqrf", "ormqr", "orgqr", "lu_", "triangular_solve", "eig", "inverse")
 
@@ -218,7 +220,8 @@ class Updates:
         return found is not None and found.tensor() is tensor
 
     def _stepped(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        rates = [group["lr"] for group in optimizer.param_groups if isinstance(group.get("lr"), int | float)]
+        kinds = (int, float, Tensor)
+        rates = [float(group["lr"]) for group in optimizer.param_groups if isinstance(group.get("lr"), kinds)]
         self.rate = max([self.rate, *rates])
         tensors = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
         for tensor in tensors:
@@ -284,6 +287,8 @@ def _rule(func: Any) -> tuple[_Cost | None, bool]:
         return lambda args, kwargs, result: 2 * len(args[indices]) * int(args[0].shape[-1]), writes
     if name in _PAIRS:
         return lambda args, kwargs, result: _pairs(list(_tensors(args))), writes
+    if any(part in name for part in _BY_ANOTHER_NAME):
+        return lambda args, kwargs, result: _whole_products(list(_tensors([*args, *_inside(args)])), result), writes
     if any(part in name for part in _CUBIC):
         return lambda args, kwargs, result: _cubic(list(_tensors(args))), writes
     return lambda args, kwargs, result: max(_elements(args), _elements([result])), writes
@@ -293,6 +298,17 @@ def _pairs(given: list[Tensor]) -> int:
     """Products of the rows of two tensors, with each other."""
     left, right = given if len(given) == 2 else given[1:3]  # the gradient of what they gave comes first
     return 2 * left.numel() * int(right.shape[-2])
+
+
+def _whole_products(given: list[Tensor], result: Any) -> int:
+    """Every row that comes out with every number of the largest tensor that goes in, which holds the weights."""
+    out = next(_tensors([result, *_inside([result])]), None)
+    rows = out.numel() // max(1, int(out.shape[-1])) if out is not None and out.dim() else 1
+    return 2 * rows * max((one.numel() for one in given[1:] or given), default=0)
+
+
+def _inside(values: Iterable[Any]) -> Iterable[Any]:
+    return (item for value in values if isinstance(value, list | tuple) for item in value)
 
 
 def _cubic(given: list[Tensor]) -> int:
@@ -312,5 +328,5 @@ def _elements(values: Iterable[Any]) -> int:
     return max(sizes)
 
 
-def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
     return (value for value in values if isinstance(value, Tensor))

@@ -50,8 +50,8 @@ _FIRST_ACTS = 16_384  # rows of the run's own that a start may look at
 class Run(Fixed):
     """One training run. Make it with `start`, or with `begin` where no environment decides.
 
-    Attributes: `profile`, `device`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets
-    of texts), `scale` (raw activations times this are what `batches` gives).
+    Attributes: `device`, `d_model`, `batch_size`, `steps`, `sources` (names of the sets of texts), `scale` (raw
+    activations times this are what `batches` gives). They are plain values: a richer object would lead further.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Run(Fixed):
         plan: Schedule,
     ) -> None:
         self._out_dir = out_dir
-        self.profile = profile
+        self._profile = profile
         self._seed = seed
         self._generators = 0
         self.device = device
@@ -108,7 +108,7 @@ class Run(Fixed):
         """
         if not dataclasses.is_dataclass(config) or isinstance(config, type):
             raise LabError("run.configure() takes an instance of a dataclass")
-        training = self.profile.training
+        training = self._profile.training
         fills = {name: getattr(training, name) for name in ("d_sae", "k", "lr", "warmup_fraction", "decay_fraction")}
         fills.update(training.settings)
         values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
@@ -136,7 +136,7 @@ class Run(Fixed):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 matrix products where the hardware has them: CUDA, or a CPU that the profile says has them."""
-        if self.device.type == "cuda" or self.profile.subject.dtype == "bfloat16":
+        if self.device.type == "cuda" or self._profile.subject.dtype == "bfloat16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
@@ -246,7 +246,7 @@ class Run(Fixed):
             "settings": self._settings,
             "overrides": {**self._overrides, **passes},
             **passes,
-            "profile": self.profile.name,
+            "profile": self._profile.name,
             "seed": self._seed,
             "steps": steps,
             "tokens": min(steps, self._plan.period or steps) * self.batch_size,
@@ -261,13 +261,13 @@ class Run(Fixed):
             "architecture": architecture,
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         }
-        subject = self.profile.subject
+        subject = self._profile.subject
         meta = {
             **record,
             "k": getattr(module, "k", None),
             "subject": {"name": subject.name, "source": subject.source, "layer": subject.layer},
             "hook": f"blocks.{subject.layer}.hook_resid_post",
-            "context": self.profile.corpus.context,
+            "context": self._profile.corpus.context,
         }
         saved = artifact.save(
             self._out_dir / "sae", module, input_scale=self.scale, meta=meta, sample_acts=self._sample_acts()
@@ -332,7 +332,7 @@ def start(out_dir: str | Path) -> Run:
     folder = given.out_dir or out_dir
     run = begin(folder, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=data)
     if observer := OBSERVER.get():
-        observer.started(run.profile, run._sample_acts)
+        observer.started(run._profile, run._sample_acts)
     if GIVEN.get():  # a process for this run alone
         run._meter = Meter(len(plan.numbers), derived(given.seed, "counted steps"))
     return run

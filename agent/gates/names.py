@@ -30,10 +30,12 @@ MODULES = {
 }  # fmt: skip
 # Of these, no more than what stands here.
 CLOSED = {
+    "argparse": {"ArgumentParser"},
     "autograd": {
         "Function", "backward", "detect_anomaly", "enable_grad", "function", "functional", "grad", "no_grad",
         "set_detect_anomaly", "set_grad_enabled",
     },
+    "contextlib": {"AbstractContextManager", "ExitStack", "closing", "contextmanager", "nullcontext", "suppress"},
     "compiler": {"cudagraph_mark_step_begin", "disable"},
     "cuda": {"amp", "current_device", "device", "device_count", "empty_cache", "is_available", "synchronize"},
     "logging": {"DEBUG", "ERROR", "INFO", "Logger", "WARNING", "debug", "error", "getLogger", "info", "warning"},
@@ -83,10 +85,10 @@ OF_NO_OBJECT = {
     "f_globals", "f_locals", "fdel", "fget", "findCaller", "format_map", "fset", "gi_frame", "tb_frame", "tb_next",
     "vformat",
 }  # fmt: skip
-# Of a path, and so of any object of an experiment.
+# Of a path, an array or a tensor, and so of any object of an experiment.
 FILE_METHODS = {
-    "chmod", "hardlink_to", "iterdir", "open", "read_bytes", "read_csv", "read_text", "rglob", "rmdir", "symlink_to",
-    "to_csv", "touch", "unlink", "write_bytes", "write_text",
+    "chmod", "dump", "from_file", "hardlink_to", "iterdir", "open", "read_bytes", "read_csv", "read_text", "rglob",
+    "rmdir", "symlink_to", "to_csv", "tofile", "touch", "unlink", "write_bytes", "write_text",
 }  # fmt: skip
 FILES = {
     "DataFrame", "FileHandler", "FileType", "RotatingFileHandler", "dump", "fromfile", "from_file", "genfromtxt",
@@ -96,8 +98,9 @@ FILES = {
 CHANGES = {"chmod", "hardlink_to", "rename", "rmdir", "symlink_to", "touch", "unlink", "write_bytes"}
 SEEDS = {
     "manual_seed", "manual_seed_all", "seed", "seed_all", "set_rng_state", "set_rng_state_all", "set_state",
-    "setstate", "initial_seed", "default_rng", "RandomState", "SeedSequence", "Random", "SystemRandom",
-    "get_rng_state", "get_rng_state_all", "get_state", "getstate",
+    "setstate", "initial_seed", "default_rng", "BitGenerator", "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64",
+    "RandomState", "SeedSequence", "Random", "SystemRandom", "get_rng_state", "get_rng_state_all", "get_state",
+    "getstate",
 }  # fmt: skip
 DUNDERS = {
     "__class__", "__doc__", "__enter__", "__exit__", "__init__", "__len__", "__name__", "__post_init__",
@@ -105,6 +108,22 @@ DUNDERS = {
 }  # fmt: skip
 # Of what a class is derived from, through super().
 INHERITED = DUNDERS | {"__getattr__", "__getitem__", "__init_subclass__", "__new__", "__repr__", "__setattr__"}
+# Methods by which an object takes part in what is not its own: each operation, its end, its copies.
+TAKING_PART = (
+    "__array",
+    "__class",
+    "__del__",
+    "__get",
+    "__instancecheck",
+    "__reduce",
+    "__set",
+    "__subclass",
+    "__torch",
+)
+NO_PART = {"__getattr__", "__getitem__", "__setattr__", "__setitem__"}
+# What is not of PyTorch and may be derived from; private names of other classes have a meaning to these.
+BASES = {"ABC", "Enum", "Generic", "IntEnum", "NamedTuple", "Protocol", "StrEnum", "TypedDict"}
+PARSED = {"description", "prog"}  # of a parser of arguments: it could read files, or set what it is given
 GIVEN = {"run", "batch"}  # what the lab's objects are called in the template; renamed, the lab itself refuses
 
 

@@ -62,6 +62,7 @@ class _Reader:
         self.plots = plots
         self.imported = _imported(tree)
         self.modules = _imported_modules(tree)
+        self.foreign = _foreign(tree)
         self.classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self.own = {id(node) for found in self.classes.values() for node in _of_itself(found)}
         self.defined = _defined(tree, self.own)
@@ -86,6 +87,14 @@ class _Reader:
                     yield f"{ast.unparse(base)}: derive from a class by its name"
                 elif ast.unparse(base).rpartition(".")[2] in ("Run", "Batch"):
                     yield "the lab's Run and Batch are not for deriving from"
+                elif _root(base) in self.foreign and ast.unparse(base).rpartition(".")[2] not in names.BASES:
+                    yield f"{ast.unparse(base)} is not for deriving from: torch's classes and the file's own are"
+        elif (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith(names.TAKING_PART)
+            and node.name not in names.NO_PART
+        ):
+            yield f"{node.name} takes part in what is not the file's own"
         yield from self._stored(node)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -192,6 +201,12 @@ class _Reader:
             first = method.args.args[:1] if isinstance(method, ast.FunctionDef) and not method.decorator_list else []
             if first and node.args and not _is_name(node.args[0], first[0].arg):
                 yield f"{ast.unparse(called)}: call a method on its object"
+        if called.attr == "ArgumentParser" and any(given.arg not in names.PARSED for given in node.keywords):
+            yield "a parser of arguments is given a description, and nothing that it reads"
+        elif called.attr.startswith("parse_") and called.attr.endswith("args") and (node.args or node.keywords):
+            yield f"{called.attr} with arguments: it reads those of the run"
+        elif called.attr == "seed" and not self.plots:
+            yield "the seed is the lab's: a generator of your own is run.generator()"
         if called.attr == "log" and not self.plots and _root(called) not in self.imported:
             for given in node.keywords:
                 if given.arg and _is_number(given.value):
@@ -300,6 +315,17 @@ def _targets(node: ast.AST) -> Iterator[ast.expr]:
         for inner in ast.walk(target):
             if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store | ast.Del):
                 yield inner
+
+
+def _foreign(tree: ast.Module) -> set[str]:
+    """Names of modules, and of what is imported from them, that are neither PyTorch's nor the lab's."""
+    return {
+        alias.asname or alias.name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if (getattr(node, "module", None) or alias.name).partition(".")[0] not in ("torch", "lab")
+    }
 
 
 def _defined(tree: ast.Module, own: set[int]) -> set[str]:

@@ -16,6 +16,7 @@ NAMED, VOID = 1.1, 1.5
 MORE_PARAMETERS, MORE_FLOP = 1.25, 2.0
 _NAMED_FROM = 1.05  # times the baseline's
 L0, NEGATIVE, ALWAYS_ON = "core.l0", "core.negative_share", "core.always_on"
+RATE_TOLERANCE = 0.02
 _OWN_L0 = 0.1  # relative; batches of the end of training differ from the text that is scored
 
 # Numbers that left PyTorch, for those that the activations have: what is computed with so many is not counted.
@@ -75,7 +76,7 @@ def find_confounds(
         found += _counted(run, baseline, what)
     found += [*_rows_read(run, baseline), *_compute(run, baseline)]
     found += _recorded(run, baseline, _BEFORE_DATA)
-    found += _settings(run, baseline, "learning rate", "lr", False)
+    found += _settings(run, baseline, "learning rate", "lr", False) or _rate(run, baseline)
     found += _own_l0(run, baseline)
     found += _recorded(run, baseline, {"data": ("data", True)})
     ours, theirs = run.runs[0].evaluator, baseline.runs[0].evaluator
@@ -133,6 +134,14 @@ def _more(what: str, ours: float, theirs: float, most: float) -> list[Confound]:
     if not ours > _NAMED_FROM * theirs:
         return []
     return [Confound(what, f"{ours / theirs:.2f} times", shown(theirs), ours > most * theirs)]
+
+
+def _rate(run: Group, baseline: Group) -> list[Confound]:
+    """Another learning rate in the steps than the settings say, or one that no optimiser of PyTorch's knows."""
+    ours, theirs = (group.lookup("training.learning_rate") for group in (run, baseline))
+    if ours is None or theirs is None or near(ours.value, theirs.value, RATE_TOLERANCE):
+        return []
+    return [Confound("learning rate", shown(ours.value) if ours.value else "unknown", shown(theirs.value), False)]
 
 
 def _own_l0(run: Group, baseline: Group) -> list[Confound]:

@@ -11,13 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.results.confounds import L0, L0_TOLERANCE, MORE_FLOP, MORE_PARAMETERS, TOKENS_TOLERANCE, VOID, near
+from agent.results.confounds import (
+    L0,
+    L0_TOLERANCE,
+    MORE_FLOP,
+    MORE_PARAMETERS,
+    RATE_TOLERANCE,
+    TOKENS_TOLERANCE,
+    VOID,
+    near,
+)
 from agent.results.read import Group, RunResult
 
 REFERENCE = "topk"
 # Settings of the training that help any architecture: what a run changes of them, its baseline is given too.
 TUNED = ("lr", "warmup_fraction", "decay_fraction", "clip_norm")
-_RATE_TOLERANCE, _FARTHEST = 0.02, 10.0
+_FARTHEST = 10.0
 _TELLING = ("k", "d_sae", "passes", *TUNED)
 AT_RUN = f"{REFERENCE}_at_"  # what TopK at the L0 of a run is called, before the run's name
 # A baseline larger than this many times the profile's would cost more than the run that asks for it is worth.
@@ -148,7 +157,7 @@ def _tunings(run: Group, base: Group) -> tuple[Settings, ...]:
     if rate and usual and theirs.get("lr"):
         # The largest rate that a step had, which is the setting's where the loop makes no other of it.
         changed.pop("lr", None)
-        if not near(rate, usual, _RATE_TOLERANCE):
+        if not near(rate, usual, RATE_TOLERANCE):
             changed["lr"] = float(f"{theirs['lr'] * rate / usual:.4g}")
     # Far from the profile's it is another optimiser's rate, with which TopK's would only fail.
     if "lr" in changed and theirs.get("lr") and not 1 / _FARTHEST <= changed["lr"] / theirs["lr"] <= _FARTHEST:

@@ -200,6 +200,24 @@ def test_distances_are_products(rows):
     assert meter.finish()["flop_counted"] > 2 * 2 * rows * rows * D_IN
 
 
+def bilinear(x, weight):
+    return F.bilinear(torch.ones(len(x), 1), x, weight[:, None])
+
+
+def recurrent(x, weight):
+    return nn.LSTM(D_IN, D_SAE)(x[:, None])[0]
+
+
+@pytest.mark.parametrize("product", [bilinear, recurrent])
+def test_products_by_another_name_count(product):
+    x, weight = torch.rand(ROWS, D_IN), torch.rand(D_SAE, D_IN)
+    meter = Meter(1, 0)
+    product(x, weight)
+    meter.pause()
+    meter.step(1)
+    assert meter.finish()["flop_counted"] >= 2 * ROWS * D_IN * D_SAE
+
+
 @pytest.mark.parametrize("leave", [torch.Tensor.numpy, np.asarray, np.array, torch.Tensor.tolist, np.from_dlpack])
 def test_numbers_that_leave_pytorch_are_counted(leave):
     def body(module, optimizer, x):
@@ -220,3 +238,10 @@ def test_the_largest_learning_rate_of_a_step_is_told_wherever_it_is_set():
 
     assert run(None)[1]["learning_rate"] == 1e-3
     assert run(None, body=faster)[1]["learning_rate"] == 4e-3
+
+
+def test_a_learning_rate_that_is_a_tensor_is_told():
+    def make(module):
+        return torch.optim.Adam(module.parameters(), lr=torch.tensor(7e-3))
+
+    assert run(None, make=make)[1]["learning_rate"] == pytest.approx(7e-3)

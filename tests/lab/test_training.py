@@ -65,7 +65,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_profile_path: Pa
 def test_the_budget_is_exact_and_the_order_is_the_seeds(begin, tiny_store: ActivationStore) -> None:
     run = begin(SEED=3)
     batches = list(run.batches())
-    assert len(batches) == run.steps == run.profile.training.tokens // run.batch_size
+    assert len(batches) == run.steps == run._profile.training.tokens // run.batch_size
     assert [batch.step for batch in batches] == list(range(run.steps))
     assert all(batch.acts.shape == (run.batch_size, run.d_model) for batch in batches)
     again, other = begin(SEED=3), begin(SEED=4)
@@ -222,8 +222,8 @@ def test_the_data_can_be_had_once(begin) -> None:
 def test_settings_are_completed_by_the_profile_and_the_caller(begin) -> None:
     run = begin(SETTINGS=json.dumps({"tied": True, "lr": 1, "note": "y"}))
     cfg = run.configure(Config(decay=0.25))
-    assert cfg.d_sae == run.profile.training.d_sae
-    assert cfg.l1_coefficient == run.profile.training.settings["l1_coefficient"]
+    assert cfg.d_sae == run._profile.training.d_sae
+    assert cfg.l1_coefficient == run._profile.training.settings["l1_coefficient"]
     assert (cfg.tied, cfg.lr, cfg.note, cfg.decay) == (True, 1, "y", 0.25)
     assert begin().configure(Config(d_sae=99)).d_sae == 99
 

@@ -60,7 +60,7 @@ Path("x").write_text("y")
 run.save(sae, "topk").folder.joinpath("training.json").open("w")
 g = getattr
 list(map(getattr, [run], ["_seed"]))
-getattr(run.profile, "open")
+getattr(run.sources, "open")
 "{0._seed}".format(run)
 "{0[x]}".format(run)
 "{:{1._seed}}".format(1, run)
@@ -102,6 +102,21 @@ import time
 dataclasses.make_dataclass("X", [])
 from functools import update_wrapper
 match_of = lambda self: self._seed
+np.frombuffer(text, dtype=np.uint8).tofile("training.json")
+np.zeros(3).dump("training.json")
+type(tensor.untyped_storage()).from_file("x", True, 8)
+g = torch.Generator(); g.seed()
+np.random.Generator(np.random.PCG64(7))
+argparse.ArgumentParser(fromfile_prefix_chars="@")
+argparse.ArgumentParser().parse_args(["--x", "1"], namespace=run)
+contextlib.redirect_stdout(own)
+from contextlib import redirect_stdout
+class Own(contextlib.redirect_stdout): pass
+class Own(argparse.Action): pass
+def __torch_dispatch__(cls, func, types, args=(), kwargs=None): pass
+def __torch_function__(cls, func, types, args=(), kwargs=None): pass
+def __del__(self): pass
+def __reduce_ex__(self, protocol): pass
 """
 LONGER = {
     "match": "match run:\n    case object(_plan=plan):\n        print(plan)\n",
@@ -113,8 +128,8 @@ LONGER = {
     "frames of an exit": "class A:\n    def __exit__(self, kind, error, trace):\n        return trace.tb_frame\n",
 }
 IMPORTS = (
-    "import argparse, dataclasses, enum, json, logging, sys, typing, warnings, torch\n"
-    "import numpy as np\nimport torch.nn.functional as F\n"
+    "import argparse, contextlib, dataclasses, enum, json, logging, sys, typing, warnings, torch\n"
+    "import numpy as np\nimport torch.nn.functional as F; from torch import nn\n"
 )
 ALLOWED = """\
 from lab import sparse
@@ -152,6 +167,12 @@ hasattr(cfg, "k")
 logging.getLogger("x").info("y")
 warnings.warn("y")
 sae.register_forward_hook(f)
+class Own(torch.optim.Optimizer): pass
+class Own(nn.Module): pass
+class Kind(enum.Enum): pass
+class Own(torch.autograd.Function): pass
+def __getitem__(self, place): pass
+with contextlib.nullcontext(): pass
 tensor.register_hook(f)
 """
 

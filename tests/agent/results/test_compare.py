@@ -122,6 +122,14 @@ def test_a_learning_rate_is_named_and_does_not_void():
     assert [str(confound) for confound in comparison.confounds] == ["learning rate 0.005000 (baseline 0.001000)"]
 
 
+@pytest.mark.parametrize(("rate", "said"), [(1e-3, []), (4e-3, ["0.004000"]), (0.0, ["unknown"])])
+def test_a_learning_rate_of_the_steps_is_named_where_the_settings_do_not_tell(rate, said):
+    run, base = result(training={"learning_rate": rate}), group(training={"learning_rate": 1e-3})
+    found = compare(run, base)
+    assert found.comparable
+    assert [confound.run for confound in found.confounds if confound.what == "learning rate"] == said
+
+
 def test_what_blocks_says_so():
     assert str(compare(result(l0=40.0), BASE).confounds[0]) == "L0 40 (baseline 32), no verdict"
 
