@@ -7,7 +7,7 @@ from typing import Literal
 
 from agent.results.confounds import BROAD_L0_TOLERANCE, L0, L0_TOLERANCE, NAMED, Confound, find_confounds
 from agent.results.matching import REFERENCE, Reference, Settings, find_reference
-from agent.results.noise import FEWEST_PAIRS, LEVEL, Prior, difference, moderating, seeds_needed
+from agent.results.noise import FEWEST_PAIRS, LEVEL, Prior, difference, false_discovery_rates, moderating, seeds_needed
 from agent.results.read import Group, RunResult, Value
 
 Verdict = Literal[
@@ -141,17 +141,13 @@ def count_outside(comparisons: Iterable[Comparison]) -> Tally:
     Args:
         comparisons: One for each run.
     """
-    from scipy.stats import false_discovery_control
-
     judged = [
         (row.p, comparison.run.name, row)
         for comparison in comparisons
         for row in comparison.rows
         if row.value.headline and row.value.better and row.verdict in JUDGED and row.p is not None
     ]
-    if not judged:
-        return Tally(0, 0)
-    adjusted = false_discovery_control([p for p, _, _ in judged])
+    adjusted = false_discovery_rates([p for p, _, _ in judged])
     sure = sorted((p, run, row.metric) for p, (_, run, row) in zip(adjusted, judged) if p <= 1 - LEVEL)
     outside = sum(row.verdict in OUTSIDE for _, _, row in judged)
     return Tally(len(judged), outside, tuple((run, metric) for _, run, metric in sure))

@@ -189,6 +189,23 @@ def student_t(probability: float, freedom: float) -> float:
     return float(stdtrit(freedom, probability))
 
 
+def false_discovery_rates(chances: Sequence[float]) -> list[float]:
+    """The share of false discoveries when each test with as small a chance counts (Benjamini and Hochberg 1995).
+
+    Args:
+        chances: For each test, the chance of what was seen were there nothing to see.
+
+    Returns:
+        For each test, the least such share at which it counts.
+    """
+    count, least = len(chances), 1.0
+    rates = [least] * count
+    for behind, place in enumerate(sorted(range(count), key=lambda each: chances[each], reverse=True)):
+        least = min(least, chances[place] * count / (count - behind))
+        rates[place] = least
+    return rates
+
+
 def _effect(delta: float, error: float, freedom: float, spread: float, level: float, pairs: int = 0) -> Difference:
     return Difference(delta, student_t((1 + level) / 2, freedom) * error, pairs, error, freedom, spread)
 

@@ -42,11 +42,12 @@ MODULES = (
         "agent.models.openai",
         "agent.edit.store",
         "lab.cache",
+        "lab.evals.core",
         "lab.grid",
         "git.cmd",
         "jinja2",
     ),
-    *("rich.console", "rich.table", "openai", "httpx", "filelock", "scipy.stats", "pygments"),
+    *("rich.console", "rich.table", "openai", "httpx", "filelock", "scipy.special", "pygments"),
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from agent.results.noise import difference, moderating, seeds_needed, student_t
+from agent.results.noise import difference, false_discovery_rates, moderating, seeds_needed, student_t
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda number: round(number, 6))
 
@@ -21,6 +21,11 @@ def seeded(values, first=0):
 @pytest.mark.parametrize("freedom", [1, 2, 5, 40])
 def test_quantiles_are_those_of_scipy(freedom):
     assert student_t(0.975, freedom) == pytest.approx(stats.t.ppf(0.975, freedom))
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_false_discovery_rates_are_those_of_scipy(chances):
+    assert false_discovery_rates(chances) == pytest.approx(list(stats.false_discovery_control(chances)))
 
 
 def test_one_new_run_against_seeds_is_the_prediction_interval():
