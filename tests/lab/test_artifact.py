@@ -109,7 +109,23 @@ class Filled(Relu):
         return f + 0 * pre.gather(1, columns)[:, :1] + 0 * self.b_enc[columns].sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("module", [Relu(), TopK(), JumpRelu(), JumpRelu(1), Gated(), Squashed(), Filled()], ids=type)
+class Normed(Relu):
+    """Normalises what it reads by statistics of its training."""
+
+    def __init__(self, affine: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(D_IN, affine=affine).eval()
+        self.norm.running_mean.copy_(torch.linspace(-1, 1, D_IN))
+        self.norm.running_var.copy_(torch.linspace(0.5, 3, D_IN))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return super().encode(self.norm(x))
+
+
+ENCODERS = (Relu(), TopK(), JumpRelu(), JumpRelu(1), Gated(), Squashed(), Filled(), Normed(), Normed(affine=True))
+
+
+@pytest.mark.parametrize("module", ENCODERS, ids=type)
 def test_what_is_loaded_computes_what_the_module_does(tmp_path: Path, module: Relu) -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     save(tmp_path / "sae", module)
@@ -364,6 +380,14 @@ class TwoLayers(Relu):
         return super().encode(F.gelu((x - self.b_dec) @ self.first))
 
 
+class Filtered(TwoLayers):
+    """The same hidden layer, written as a convolution."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        hidden = F.conv1d((x - self.b_dec)[:, None], self.first.T[:, None])[:, :, 0]
+        return Relu.encode(self, F.gelu(hidden))
+
+
 class Rounds(Relu):
     """An encoder that is an optimiser."""
 
@@ -395,6 +419,9 @@ def test_what_an_sae_costs_is_read_off_it(tmp_path: Path) -> None:
 
     deep = save(tmp_path / "deep", TwoLayers()).cost
     assert (deep.parameters, deep.depth, deep.activation) == (shared + D_IN**2, 2, "gelu relu")
+    filtered = save(tmp_path / "filtered", Filtered()).cost
+    assert (filtered.parameters, filtered.depth) == (deep.parameters, deep.depth)
+    assert 2 * (D_IN * D_SAE + D_IN**2) < filtered.encode_flop < 1.2 * deep.encode_flop
     rounds = save(tmp_path / "rounds", Rounds()).cost
     assert rounds.parameters == shared
     assert rounds.depth == 7

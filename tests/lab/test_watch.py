@@ -116,6 +116,17 @@ def test_a_second_update_on_a_batch_is_found(second) -> None:
     assert any("updated 8 times on 4 batches" in line for line in found)
 
 
+def test_what_is_added_and_taken_away_again_is_no_second_update() -> None:
+    def uphill(loop, batch):
+        (grad,) = torch.autograd.grad(error(loop, batch), [loop.weight])
+        moved = 0.1 * grad / grad.norm()
+        loop.weight.data.add_(moved)
+        loop.weight.data.sub_(moved)
+        error(loop, batch).backward()
+
+    assert Loop().run(SOUND["one term"], uphill) == []
+
+
 def test_normalising_after_the_step_is_no_second_update() -> None:
     assert Loop().run(SOUND["one term"], lambda loop, _: loop.weight.data.div_(loop.weight.data.norm())) == []
 
