@@ -289,7 +289,7 @@ class _Recorder(TorchDispatchMode):
         if func is aten.empty.memory_format and math.prod(args[0]) == 0:
             return self._record(aten.zeros.default, args[:1], {"dtype": kwargs.get("dtype")})
         if func is aten.native_batch_norm.default and not args[5] and args[0].ndim == 2:
-            return self._by_running_statistics(*args[:5], eps=args[7])
+            return self._by_running_statistics(args[0], args[1:3], args[3:5], args[7])
         if func is aten.index_put.default and len(args) == 3 and _is_mask(args[0], args[1]) and args[2].numel() == 1:
             return self._record(aten.where.self, (args[1][0], args[2], args[0]))
         return self._record(func, args, kwargs)
@@ -312,9 +312,10 @@ class _Recorder(TorchDispatchMode):
         return made
 
     def _by_running_statistics(
-        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float
+        self, x: Tensor, affine: Sequence[Tensor | None], statistics: Sequence[Tensor], eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Batch normalisation as it is after training; what it keeps of a batch is empty."""
+        (weight, bias), (mean, var) = affine, statistics
         spread = self._record(aten.sqrt.default, (self._record(aten.add.Tensor, (var, eps)),))
         found = self._record(aten.div.Tensor, (self._record(aten.sub.Tensor, (x, mean)), spread))
         if weight is not None:

@@ -78,6 +78,19 @@ _SET_UP = re.compile(
     r"|weights?|coefficients?|rates?)\b",
     re.IGNORECASE,
 )
+# What a sentence of a report is about that names no run: found here, or explained by what was found.
+_OF_RESULTS = re.compile(
+    r"\b(?:hypothes[ie]s|mechanisms?|effects?|evidence|differences?|ablations?|confirmation|findings?|these numbers"
+    r"|(?:all|every|each) seeds?|(?:training|encoding) takes|memory falls"
+    r"|explains? (?:almost |nearly )?(?:all|every\w*))\b",
+    re.IGNORECASE,
+)
+# Says why: only taking a part out tells.
+_CAUSE = re.compile(
+    r"\b(?:causes?|caused|(?:is|are|was|were) due to|because of|thanks to|owing to|responsible for|stems? from"
+    r"|(?:is|are) understood|(?:is|are) in line with|brings? about|makes? \w+ (?:\(.*\) )?obsolete|new record)\b",
+    re.IGNORECASE,
+)
 _ORDER = re.compile(r"\b(?:above|ahead of|behind|below|beyond|near|nearer)\b", re.IGNORECASE)
 _CANNOT = re.compile(r"\bcannot\b", re.IGNORECASE)
 # What is asked and left open is no statement: "it remains open whether it helps".
@@ -110,7 +123,8 @@ def check_admitted(
     if _DESCRIBING.search(sentence.passage.chapter) or sentence.passage.kind == "row":
         return
     named = [*sentence.named_sources, *(source for _, source, _ in sentence.referred_terms)]
-    if not named and not OURS.search(text) and not (judged and sentence.metrics):
+    heading = sentence.passage.kind == "heading"
+    if not named and not OURS.search(text) and (heading or not (sentence.metrics or _OF_RESULTS.search(text))):
         return
     if CITED in text and not any(name.startswith("run_") for name in named):
         return
@@ -120,6 +134,13 @@ def check_admitted(
     strange = _strange(sentence, evidence, known)
     if judged or sentence.references:
         strange = [found for found in strange if _predicates(found, sentence)]
+    if (
+        not strange
+        and not judged
+        and (cause := _CAUSE.search(text))
+        and not (_NOT_SO.search(text) or ASKED.search(text))
+    ):
+        strange = [cause]
     if not strange and (advice := _ADVICE.search(text)) and not _NOT_SO.search(text):
         strange = [advice]
     bare = not strange and (_is_bare(sentence, evidence, judged) or _sets_beside(sentence, evidence, judged))

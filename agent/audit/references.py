@@ -9,6 +9,7 @@ from agent.audit.evidence import Evidence
 from agent.audit.mentions import Sentence
 from agent.audit.numbers import Fault
 from agent.base.errors import AgentError
+from agent.results.confounds import L0
 from agent.results.expressions import CONVERSIONS, Expression, Term, parse_expression
 
 # What a sentence has to say of a value that is no score, so that nobody takes it for one.
@@ -26,6 +27,8 @@ _SAID = {
     "ratio of two metrics": r"\b(?:ratio|per|quotient|divided|for each)\b",
     "product": r"\b(?:product|times|in all|altogether|together)\b",
 }
+# Settings and records that are an L0; a setting may bear any metric's name and is none.
+_OF_L0 = ("settings.k", "training.l0_at_end")
 _PERCENT = re.compile(r"\s*(?:%|per ?cent\b(?! ?age))", re.IGNORECASE)
 _JOIN = re.compile(r"(?:'s|’s)?\s*(?:\(|reaches|has|gives|gets|scores|is at|at|is|of|:|=|\s)*", re.IGNORECASE)
 
@@ -65,7 +68,7 @@ def check_references(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
         if run and run != term.source:
             yield Fault(one.start, f"{one.written} stands where {run} is spoken of", f"{run}:{term.metric}")
         metrics = _metrics_before(sentence, place, evidence)
-        if metrics and term.metric not in metrics and not term.metric.startswith(("settings.", "training.")):
+        if metrics and term.metric not in metrics and not (metrics[0] == L0 and term.metric in _OF_L0):
             yield Fault(
                 one.start, f"{one.written} stands where {metrics[0]} is spoken of", f"{term.source}:{metrics[0]}"
             )
@@ -100,7 +103,7 @@ def check_cell_references(
             yield Fault(
                 one.start, f"{one.written} stands in a row or column of {sources[0]}", f"{sources[0]}:{term.metric}"
             )
-        elif metrics and term.metric not in metrics and not term.metric.startswith("settings."):
+        elif metrics and term.metric not in metrics and not (metrics[0] == L0 and term.metric in _OF_L0):
             yield Fault(
                 one.start, f"{one.written} stands in a row or column of {metrics[0]}", f"{term.source}:{metrics[0]}"
             )
