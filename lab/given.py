@@ -8,6 +8,7 @@ SAE_LAB_SMOKE_STEPS and SAE_LAB_REPORT for who looks on (`lab.runner`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
@@ -30,12 +31,15 @@ class Given:
     Args:
         values: an environment.
         out_dir: the run's folder, where the script is told another name of it.
+
+    Attributes: `kept`, files that nobody is to write again, by their digests.
     """
 
     def __init__(self, values: Mapping[str, str], out_dir: Path | None = None) -> None:
         self._values = {name: values[name] for name in _VARIABLES if values.get(name)}
         self.out_dir = out_dir
         self._begun = False
+        self.kept: dict[Path, str] = {}
 
     def begin(self) -> Given:
         """A run begins by what is given, once.
@@ -63,6 +67,15 @@ class Given:
         for name in _VARIABLES:
             environment.pop(name, None)
         return taken
+
+    def check(self) -> None:
+        """The script has ended: what was saved is still what the lab wrote.
+
+        Raises:
+            LabError: it is not.
+        """
+        if changed := [path.name for path, digest in self.kept.items() if _digest(path) != digest]:
+            raise LabError(f"{', '.join(changed)} was written after run.save(): the lab keeps the record of a run")
 
     def replaced(self, **values: str) -> Given:
         """The same with other values, by the names of their variables."""
@@ -132,4 +145,14 @@ class Given:
         return int(text)
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 GIVEN: ContextVar[Given | None] = ContextVar("GIVEN", default=None)
+
+
+def keep(*files: Path) -> None:
+    """Note files of a run's record as they are now, where the script that makes them ends in this process."""
+    if given := GIVEN.get():
+        given.kept = {path: _digest(path) for path in files}

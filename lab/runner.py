@@ -26,7 +26,7 @@ _SHOWN = "run"
 
 
 def execute(script: Path, given: Given) -> None:
-    """Run a script once; what it raises is raised.
+    """Run a script once; what it raises is raised, and what it wrote over the run's record.
 
     Args:
         script: the experiment, as its tracebacks name it.
@@ -34,7 +34,10 @@ def execute(script: Path, given: Given) -> None:
     """
     sys.argv = [str(script), f"--out_dir={_SHOWN}"]
     GIVEN.set(given)
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    finally:
+        given.check()
 
 
 def _noting_lines(script: Path, given: Given, report: Path) -> None:

@@ -30,7 +30,7 @@ from lab.artifact import Artifact
 from lab.batches import Batch, Fixed, Source
 from lab.devices import choose_device
 from lab.errors import LabError
-from lab.given import GIVEN, Given
+from lab.given import GIVEN, Given, keep
 from lab.meter import Meter, Updates, compute
 from lab.observer import OBSERVER
 from lab.progress import track
@@ -277,6 +277,7 @@ class Run(Fixed):
         record["nonfinite"] = broken
         record["curves"] = curves
         _writing(self._out_dir, lambda: cache.write_json(self._out_dir / "training.json", record))
+        keep(self._out_dir / "training.json", self._out_dir / "sae" / artifact.CARD)
         return saved
 
     def _rows_read(self) -> int:
@@ -296,8 +297,7 @@ class Run(Fixed):
 
     def _sample_acts(self) -> Tensor:
         """[256, d_model] raw activations, the same for every seed."""
-        count = self._store.acts.shape[0]
-        rows = torch.linspace(0, count - 1, min(count, _CHECK_ROWS)).long()
+        rows = torch.linspace(0, len(self._store) - 1, min(len(self._store), _CHECK_ROWS)).long()
         return self._store.acts[rows].float()
 
     def _read_curves(self) -> tuple[dict[str, list[float | None]], dict[str, int]]:
@@ -329,12 +329,12 @@ def start(out_dir: str | Path) -> Run:
     given = (GIVEN.get() or Given(os.environ)).begin()
     profile, data = load_profile(given.profile), given.activations
     plan = schedule(profile.training.steps, given.max_steps, given.smoke_steps, given.passes)
-    folder = given.out_dir or out_dir
-    run = begin(folder, profile, given.seed, given.device, overrides=given.settings, plan=plan, data=data)
+    folder, seed = given.out_dir or out_dir, given.seed
+    run = begin(folder, profile, seed, given.device, overrides=given.settings, plan=plan, data=data)
     if observer := OBSERVER.get():
-        observer.started(run._profile, run._sample_acts)
+        observer.started(profile, run._sample_acts)
     if GIVEN.get():  # a process for this run alone
-        run._meter = Meter(len(plan.numbers), derived(given.seed, "counted steps"))
+        run._meter = Meter(len(plan.numbers), derived(seed, "counted steps"))
     return run
 
 

@@ -54,10 +54,10 @@ _OTHER_PARTS = {
     "cmdline", "core", "cpp", "cpp_extension", "csrc", "ctypeslib", "datasets", "datetime64", "distributed",
     "distutils", "export", "f2py", "futures", "graph", "hub", "lib", "library", "load_library", "make_dataclass",
     "methodcaller", "misc", "modules", "monitor", "multiprocessing", "nativert", "onnx", "ops", "optimizer",
-    "overrides", "package", "parallel", "profiler", "quantization", "register_module_backward_hook",
-    "register_module_forward_hook", "register_module_forward_pre_hook", "register_optimizer_step_post_hook",
-    "register_optimizer_step_pre_hook", "serialization", "set_flush_denormal", "storage", "tensorboard",
-    "update_wrapper", "windows", "wraps",
+    "overrides", "package", "parallel", "intrinsic", "profiler", "qat", "quantizable", "quantization", "quantized",
+    "register_module_backward_hook", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "serialization", "set_flush_denormal",
+    "storage", "tensorboard", "update_wrapper", "windows", "wraps",
 }  # fmt: skip
 # What carries out text, or a name that is made at run time, and what tells a smoke run from a real one.
 _TEXT_RUNNERS = {
@@ -79,21 +79,22 @@ BUILTINS = {
 }  # fmt: skip
 # They take a name as text: nothing may hide which one.
 LOOK_UP = {"getattr", "hasattr"}
-# Of any object, whatever it is called: frames, the code of functions, text that names attributes.
+# Of any object, whatever it is called: frames, the code of functions, text that names attributes, memory, streams.
 OF_NO_OBJECT = {
-    "Formatter", "StrFormatStyle", "ag_frame", "cr_frame", "currentframe", "f_back", "f_builtins", "f_code",
-    "f_globals", "f_locals", "fdel", "fget", "findCaller", "format_map", "fset", "gi_frame", "tb_frame", "tb_next",
-    "vformat",
+    "Formatter", "StrFormatStyle", "ag_frame", "buffer", "ctypes", "data_as", "fileno", "from_address", "from_buffer",
+    "cr_frame", "currentframe", "f_back", "f_builtins", "f_code", "f_globals", "f_locals", "fdel", "fget",
+    "findCaller", "format_map", "fset", "gi_frame", "tb_frame", "tb_next", "vformat",
 }  # fmt: skip
 # Of a path, an array or a tensor, and so of any object of an experiment.
 FILE_METHODS = {
-    "chmod", "dump", "from_file", "hardlink_to", "iterdir", "open", "read_bytes", "read_csv", "read_text", "rglob",
-    "rmdir", "symlink_to", "to_csv", "tofile", "touch", "unlink", "write_bytes", "write_text",
+    "chmod", "dump", "from_file", "glob", "hardlink_to", "iterdir", "mkdir", "open", "read_bytes", "read_csv",
+    "read_text", "rename", "rglob", "rmdir", "symlink_to", "to_csv", "tofile", "touch", "unlink", "write_bytes",
+    "write_text",
 }  # fmt: skip
 FILES = {
-    "DataFrame", "FileHandler", "FileType", "RotatingFileHandler", "dump", "fromfile", "from_file", "genfromtxt",
-    "load", "load_npz", "loadtxt", "loadmat", "memmap", "open_memmap", "save", "save_npz", "savetxt", "savez",
-    "savemat", "savez_compressed", "tofile",
+    "DataFrame", "FileHandler", "FileType", "RotatingFileHandler", "dump", "fromfile", "fromregex", "from_file",
+    "genfromtxt", "load", "load_npz", "loadtxt", "loadmat", "memmap", "open_memmap", "save", "save_npz", "savetxt",
+    "savez", "savemat", "savez_compressed", "tofile",
 }  # fmt: skip
 CHANGES = {"chmod", "hardlink_to", "rename", "rmdir", "symlink_to", "touch", "unlink", "write_bytes"}
 SEEDS = {

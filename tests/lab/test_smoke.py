@@ -52,6 +52,17 @@ def test_the_template_passes_and_trains_what_it_would_train_unwatched(call, tmp_
     assert not list(tmp_path.rglob("__pycache__")), "nothing is left beside the script"
 
 
+@pytest.mark.parametrize("file", ["training.json", "sae/sae.json"])
+@pytest.mark.parametrize("smoke", [True, False])
+def test_what_is_written_over_the_record_is_seen_when_the_script_has_ended(call, tmp_path, file, smoke) -> None:
+    last = "    run.save(sae, cfg.architecture)\n"
+    done, _ = call(
+        (last, f"{last}    open({str(tmp_path / 'out' / file)!r}, 'a').write(' ')\n    sys.exit(0)\n"), smoke=smoke
+    )
+    assert done.returncode == 1
+    assert f"{Path(file).name} was written after run.save()" in done.stderr
+
+
 def test_what_breaks_late_and_what_takes_too_much_is_reported(call, tmp_path, tiny_profile_path) -> None:
     small = tmp_path / "small.toml"
     small.write_text(tiny_profile_path.read_text().replace("[limits]", "[limits]\nrun_memory_gb = 0.1"))

@@ -104,6 +104,12 @@ from functools import update_wrapper
 match_of = lambda self: self._seed
 np.frombuffer(text, dtype=np.uint8).tofile("training.json")
 np.zeros(3).dump("training.json")
+np.fromregex("x", "y", int)
+type(np.zeros(3).ctypes.shape).from_address(8)
+type(sys.stdout.buffer.raw)("training.json", "w")
+out = sys.stdout; out.buffer.write(text)
+run.save(sae, "topk").folder.rename("x")
+nn.quantized.Linear(2, 2)
 type(tensor.untyped_storage()).from_file("x", True, 8)
 g = torch.Generator(); g.seed()
 np.random.Generator(np.random.PCG64(7))
