@@ -19,6 +19,7 @@ from agent.steps.freshness import check_freshness
 from agent.steps.match import match
 from agent.steps.propose import propose
 from agent.steps.referee import referee
+from agent.steps.repeat import repeat
 from agent.steps.score import score
 from agent.steps.smoke import smoke
 from agent.steps.train import train
@@ -57,6 +58,7 @@ _ABOUT_A_RUN: dict[Step, Callable[[Campaign, Run], None]] = {
     "train": train,
     "score": score,
     "match": match,
+    "repeat": repeat,
     "referee": referee,
 }
 _ABOUT_ALL: dict[Step, Callable[[Campaign], None]] = {

@@ -35,6 +35,7 @@ from agent.campaign.folder import NOTES
 from agent.campaign.hashes import changed_files
 from agent.campaign.history import folder_hashes
 from agent.campaign.ledger import ANCHOR, START, Line, read_event
+from agent.campaign.repeats import SeedTrained, seeds_folder
 from agent.campaign.seeds import Seeds
 from agent.campaign.settings import Settings
 
@@ -197,7 +198,7 @@ def _made_from_weights(folder: Path, records: Records) -> list[str]:
 def _seeds(folder: Path, records: Records) -> list[str]:
     """Tell whether every seed follows from the secret that the ledger had the hash of before there was any code."""
     said: list[str] = []
-    hidden, edits = "", Counter[int]()
+    hidden, edits, more = "", Counter[int](), Counter[tuple[int, int]]()
     used: list[tuple[str, object, Callable[[Seeds], object]]] = []
     for number, event in records.events:
         line = f"ledger.jsonl, line {number}"
@@ -209,6 +210,15 @@ def _seeds(folder: Path, records: Records) -> list[str]:
             name = f"run_{event.run}/training.json"
             drawn = partial(Seeds.of_run, number=event.run, attempt=edits[event.run])
             used.append((name, _recorded_seed(folder / name), drawn))
+        elif isinstance(event, SeedTrained):
+            attempt = edits[event.run]
+            place = more[event.run, attempt]
+            more[event.run, attempt] += 1
+            drawn = partial(Seeds.of_more, number=event.run, attempt=attempt, place=place)
+            used.append((line, event.seed, drawn))
+            if not event.failure:
+                name = f"{seeds_folder(event.run, attempt)}/{event.kept}/training.json"
+                used.append((name, _recorded_seed(folder / name), drawn))
         elif isinstance(event, Confirming) and event.run is not None:
             used.append((line, event.seeds, partial(_of_confirmation, run=event.run, count=len(event.seeds))))
         elif isinstance(event, SeedsRevealed):

@@ -48,7 +48,7 @@ def make_grid(
         profile: the model, the data, the budget and the evaluations' settings.
         architectures: names, of `lab.architectures.TABLE`.
         l0s: wanted mean numbers of active latents a token; half, once and twice the profile's k when empty.
-        seeds: those of the profile's baselines when empty.
+        seeds: those that the profile's baselines start with when empty.
         evals: names; None takes the profile's default ones.
         device: "cpu", "cuda" …; None takes CUDA where there is one.
 
@@ -63,7 +63,7 @@ def make_grid(
         Point(architecture, l0, seed, baseline(profile, architecture, l0, seed, device))
         for architecture in architectures
         for l0 in l0s or (k / 2, k, 2 * k)
-        for seed in seeds or profile.baselines.seeds
+        for seed in seeds or profile.baselines.first_seeds
     ]
     evaluate([point.folder for point in points], profile, evals, device)
     return points
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.grid", description="Train and score a grid of baselines.")
     parser.add_argument("--architectures", default=",".join(DEFAULT), help=f"of {', '.join(TABLE)}")
     parser.add_argument("--l0", default="", help="with commas (default: half, once and twice the profile's k)")
-    parser.add_argument("--seeds", default="", help="with commas (default: those of the profile's baselines)")
+    parser.add_argument("--seeds", default="", help="with commas (default: the profile's first)")
     parser.add_argument("--evals", help="evaluations, with commas, or all (default: the profile's)")
     parser.add_argument("--profile", default=DEFAULT_PROFILE, help=f"a profile's name or file ({DEFAULT_PROFILE})")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda where there is one)")

@@ -93,11 +93,21 @@ class TrainingSettings(_Settings):
 
 
 class BaselineSettings(_Settings):
-    """The comparison every campaign opens with: each architecture with each seed."""
+    """The comparison every campaign opens with: TopK with each seed, the other architectures with the first of them.
+
+    `start` is how many seeds these start with, and the TopKs that are trained for a run; where a run is promising, its
+    baselines get the others. None for all at once.
+    """
 
     architectures: tuple[str, ...] = Field(default=("topk", "relu"), strict=False, min_length=1)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), strict=False, min_length=1)
+    start: int | None = Field(default=None, ge=1)
     settings: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+
+    @property
+    def first_seeds(self) -> tuple[int, ...]:
+        """The seeds that a baseline starts with."""
+        return self.seeds[: self.start]
 
 
 class LimitSettings(_Settings):
@@ -130,12 +140,14 @@ class GoalSettings(_Settings):
     """The goal and guards of a campaign, unless its idea or its user names others.
 
     `goal` is the metric to improve; `smallest` has the smallest effect that would matter of a metric, `guards` the
-    metrics that must not get worse, with by how much they may, all in the metric's unit.
+    metrics that must not get worse, with by how much they may, all in the metric's unit. A promising run gets up to
+    `seeds` seeds.
     """
 
     goal: str = "core.explained_variance"
     smallest: dict[str, float] = Field(default_factory=dict)
     guards: dict[str, float] = Field(default_factory=dict)
+    seeds: Literal[1, 3, 6] = 1
 
 
 class Profile(_Settings):

@@ -52,7 +52,7 @@ class Evidence:
         record: The campaign's, which gives the verdicts.
         folder: The campaign's.
         groups: The baselines, by architecture.
-        runs: The scored runs, by name (`run_3`).
+        runs: The scored runs, by name (`run_3`), with all seeds that their verdicts are made with.
         statuses: All runs, with `scored`, `failed`, `refused` or `open`.
         code: The experiment of each run that had an edit.
         template: The experiment that all started from.
@@ -69,7 +69,7 @@ class Evidence:
     record: "Record"
     folder: Path
     groups: dict[str, Group]
-    runs: dict[str, RunResult]
+    runs: dict[str, Group]
     statuses: dict[str, str]
     code: dict[str, str]
     template: str
@@ -81,7 +81,7 @@ class Evidence:
     baseline_set: int | None = None
     unscored: bool = True
     _values: dict[tuple[str, str], Value | None] = field(default_factory=dict)
-    _of_sets: dict[int, "Evidence"] = field(default_factory=dict)
+    _of_runs: dict[int, "Evidence"] = field(default_factory=dict)
 
     @property
     def sources(self) -> list[str]:
@@ -102,16 +102,17 @@ class Evidence:
             runs: Names; those of runs that were not scored do not count.
 
         Returns:
-            The same evidence, with the baselines of their set where all are of one.
+            The same evidence; where all are of one set, with its baselines as they were for the last of them.
         """
-        sets = {self.record.attempt(int(name.removeprefix("run_"))).baseline_set for name in runs if name in self.runs}
-        chosen = sets.pop() if len(sets) == 1 else None
-        if chosen is None or chosen == len(self.record.state.baseline_sets) - 1:
+        named = sorted({int(name.removeprefix("run_")) for name in runs if name in self.runs})
+        sets = {self.record.attempt(number).baseline_set for number in named}
+        if len(sets) != 1:
             return self
-        if chosen not in self._of_sets:
-            groups = self.record.groups(chosen)
-            self._of_sets[chosen] = replace(self, groups=groups, baseline_set=chosen, _values={}, _of_sets={})
-        return self._of_sets[chosen]
+        latest = named[-1]
+        if latest not in self._of_runs:
+            groups = self.record.valid_groups(self.record.state.runs[latest - 1])
+            self._of_runs[latest] = replace(self, groups=groups, baseline_set=sets.pop(), _values={}, _of_runs={})
+        return self._of_runs[latest]
 
     def lookup(self, source: str, metric: str) -> Value | None:
         """The number that `{source:metric}` stands for; None when there is none."""
@@ -149,7 +150,7 @@ class Evidence:
     @cached_property
     def metrics(self) -> list[str]:
         """All metrics that something was scored for."""
-        results = [*(run for group in self.groups.values() for run in group.runs), *self.runs.values()]
+        results = [run for group in (*self.groups.values(), *self.runs.values()) for run in group.runs]
         return list(dict.fromkeys(name for result in results for name in result.metrics))
 
     def findings(self, sources: list[str], metrics: list[str]) -> Iterator[Finding]:
@@ -189,9 +190,7 @@ class Evidence:
         return Judgement(row.verdict, row.delta, blocking, row.margin, row.smallest)
 
     def _result(self, source: str) -> RunResult:
-        if source in self.runs:
-            return self.runs[source]
-        for name, group in {**self.groups, **self.fresh}.items():
+        for name, group in {**self.groups, **self.runs, **self.fresh}.items():
             for run in group.runs:
                 if source in (name, run.name):
                     return run
@@ -200,7 +199,7 @@ class Evidence:
     def setting_values(self, sources: list[str]) -> dict[str, set[float]]:
         """Names of settings and the values they have in some runs, and in the profile."""
         found = {key: set(values) for key, values in self.settings.items()}
-        for result in (self._result(source) for source in sources or self.sources):
+        for result in map(self._result, sources or self.sources):
             records = {**result.training, **result.training.get("settings", {})}
             for key, value in records.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
@@ -224,7 +223,7 @@ def gather(record: "Record", unscored: bool = True) -> Evidence:
     from agent.campaign.folder import EXPERIMENT
 
     state = record.state
-    scored = {f"run_{run.number}": record.result(run.number) for run in state.scored}
+    scored = {run.name: record.scored_seeds(run) for run in state.scored}
     last = {f"run_{run.number}": run.last for run in state.runs}
     return Evidence(
         record=record,
@@ -278,7 +277,8 @@ def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, float]]:
 def _facts(run: "Run") -> set[float]:
     found = {float(len(run.attempts)), float(len(run.refused))}
     for attempt in run.attempts:
-        for event in (attempt.ran, attempt.failure, attempt.score):
+        found.add(float(attempt.look.seeds if attempt.look else 1))
+        for event in (attempt.ran, attempt.failure, attempt.score, *attempt.repeats):
             if event:
                 found.add(event.seconds)
     return found

@@ -63,7 +63,7 @@ def metric_names(evidence: "Evidence") -> MetricNames:
         described = metrics()
     headline = {name: metric.headline for name, metric in described.items()}
     called = {**_OF_TRAINING, **{name: metric.names for name, metric in described.items()}}
-    results = [*(run for group in evidence.groups.values() for run in group.runs), *evidence.runs.values()]
+    results = [run for group in (*evidence.groups.values(), *evidence.runs.values()) for run in group.runs]
     for result in results:
         for name, value in result.metrics.items():
             headline[name] = value.headline

@@ -1,7 +1,8 @@
 """The events of a campaign, a class for each kind; its fields are the facts of the event, in the order of the ledger.
 
-Ledgers are kept, so a class may gain fields that have defaults, and loses none. A new kind is a class here, its place
-in `agent.campaign.ledger.AnyEvent`, and a function in `agent.campaign.history` that says what it changes.
+Ledgers are kept, so a class may gain fields that have defaults, and loses none. A new kind is a class here (those of
+more seeds are in `agent.campaign.repeats`), its place in `agent.campaign.ledger.AnyEvent`, and a function in
+`agent.campaign.history` that says what it changes.
 """
 
 from typing import Any, ClassVar, Literal

@@ -42,6 +42,7 @@ from agent.campaign.events import (
     Submitted,
 )
 from agent.campaign.ledger import other_version
+from agent.campaign.repeats import Looked, SeedTrained
 from agent.campaign.state import Attempt, Refusal, Run, State
 
 # Events after which a step may still be under way, and with it the jobs that were submitted for it.
@@ -202,6 +203,16 @@ def _scored(event: Scored, state: State) -> None:
 @apply.register
 def _matched(event: Matched, state: State) -> None:
     _last(state, event).matched = event
+
+
+@apply.register
+def _seed_trained(event: SeedTrained, state: State) -> None:
+    _last(state, event).repeats.append(event)
+
+
+@apply.register
+def _looked(event: Looked, state: State) -> None:
+    _last(state, event).look = event
 
 
 @apply.register

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from agent.base.errors import AgentError
 from agent.base.files import flush_folder, sha256
-from agent.campaign import events
+from agent.campaign import events, repeats
 
 START = "0" * 64
 # The line of a commit that names how many events there were and the hash of the last (`Ledger.head`).
@@ -42,6 +42,8 @@ AnyEvent = (
     | events.Failed
     | events.Scored
     | events.Matched
+    | repeats.SeedTrained
+    | repeats.Looked
     | events.Refereed
     | events.GivenUp
     | events.Ended

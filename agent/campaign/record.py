@@ -12,25 +12,25 @@ from agent.campaign.confirmation import Confirmation
 from agent.campaign.folder import EXPERIMENT, Folder
 from agent.campaign.history import read_state
 from agent.campaign.ledger import AnyEvent
+from agent.campaign.repeats import seeds_folder
 from agent.campaign.settings import Settings
 from agent.campaign.state import Attempt, Run, State
 from agent.gates.canonical import code_key
 from agent.idea import Idea, parse_idea
 from agent.results.compare import (
-    JUDGED,
     TERMS_OF_BEFORE,
     Comparison,
-    Tally,
     Terms,
     best_comparison,
     compare,
     comparison_of_before,
-    count_outside,
+    void,
 )
-from agent.results.confounds import L0
+from agent.results.confounds import L0, Confound
 from agent.results.goals import Guard, guards_of, improved
 from agent.results.matching import AT_RUN, between
 from agent.results.read import Group, RunResult, Value, load_groups, load_result
+from agent.results.tally import Tally, count_outside
 
 if TYPE_CHECKING:
     from lab.settings import Profile
@@ -54,7 +54,7 @@ class Record:
     _folded: tuple[int, State] | None = field(default=None, init=False, repr=False)
     _results: dict[str, RunResult] = field(default_factory=dict, init=False, repr=False)
     _groups: dict[Path, dict[str, Group]] = field(default_factory=dict, init=False, repr=False)
-    _verdicts: dict[tuple[int, int], Comparison] = field(default_factory=dict, init=False, repr=False)
+    _verdicts: dict[tuple[int, int, int], Comparison] = field(default_factory=dict, init=False, repr=False)
     _pairs: dict[tuple[str, str, int | None], Comparison] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -162,9 +162,27 @@ class Record:
         newest = len(self.state.baseline_sets) - 1
         return folder if baseline_set is None or baseline_set >= newest else folder / f"stale_{baseline_set + 1}"
 
+    def valid_groups(self, run: Run) -> dict[str, Group]:
+        """The baselines that a scored run is compared with: what was trained for later runs is none of them."""
+        assert run.last is not None
+        known, made = self.groups(run.last.baseline_set if run.last.score else None), self.state.baseline_seeds
+        then = {
+            name: tuple(one for one in group.runs if made.get(one.name, run.number) <= run.number)
+            for name, group in known.items()
+        }
+        return {
+            name: group if len(then[name]) == len(group.runs) else replace(group, runs=then[name])
+            for name, group in known.items()
+            if then[name]
+        }
+
     def confirm_dir(self, number: int) -> Path:
         """Where the confirmation of a run lies."""
         return self.folder.path / f"run_{number}_confirm"
+
+    def seeds_dir(self, run: Run) -> Path:
+        """Where the seeds of a run's last attempt lie, but for its first."""
+        return self.folder.path / seeds_folder(run.number, len(run.attempts))
 
     def forget_baselines(self) -> None:
         """Read baselines from disk again at the next question, and judge by them: they have changed."""
@@ -187,23 +205,38 @@ class Record:
         return last
 
     def result(self, number: int) -> RunResult:
-        """The results of a scored run."""
-        name = f"run_{number}"
+        """The results of a scored run with its first seed."""
+        return self._result(self.folder.run_dir(number), f"run_{number}")
+
+    def scored_seeds(self, run: Run, count: int | None = None) -> Group:
+        """The results of a scored run, a seed each.
+
+        Args:
+            run: The run.
+            count: Of how many seeds; of those that its verdict is made with when None.
+        """
+        assert run.last is not None
+        judged = run.last.look.seeds if run.last.look else 1
+        trained = [event.kept for event in run.last.repeats if not event.failure][: (count or judged) - 1]
+        folder = self.seeds_dir(run)
+        return Group(run.name, (self.result(run.number), *(self._result(folder / name, name) for name in trained)))
+
+    def _result(self, folder: Path, name: str) -> RunResult:
         if name not in self._results:
-            self._results[name] = load_result(self.folder.run_dir(number), name)
+            self._results[name] = load_result(folder, name)
         return self._results[name]
 
-    def group(self, name: str, baseline_set: int | None = None) -> Group | None:
+    def group(self, name: str, of: Run | int | None = None) -> Group | None:
         """The results that a reference may name: a baseline, one seed of it, a scored run, or a confirmation.
 
         Args:
             name: For example `topk`, `topk_seed0`, `run_3`, `run_3_confirm`.
-            baseline_set: Of which set a baseline is; the newest when None.
+            of: Of which set a baseline is, as it was when a run was scored; the newest when None.
 
         Returns:
             Its runs; None where there are no such results.
         """
-        groups = self.groups(baseline_set)
+        groups = self.valid_groups(of) if isinstance(of, Run) else self.groups(of)
         plan = self.state.confirmation
         if plan and plan.scored:
             groups = {**self.fresh_groups(), **groups}
@@ -212,14 +245,14 @@ class Record:
         verdicts = (self.verdict(run) for run in self.state.scored) if name.startswith(AT_RUN) else ()
         if at := next((found.baseline for found in verdicts if found.baseline.name == name), None):
             return at
-        if number := next((run.number for run in self.state.scored if run.name == name), None):
-            return Group(name, (self.result(number),))
+        if run := next((run for run in self.state.scored if run.name == name), None):
+            return self.scored_seeds(run)
         seeds = (seed for group in groups.values() for seed in group.runs if seed.name == name)
         return next((Group(name, (seed,)) for seed in seeds), None)
 
-    def lookup(self, source: str, metric: str, baseline_set: int | None = None) -> Value | None:
-        """The number that a reference `{source:metric}` stands for, a baseline's from a set; None without one."""
-        group = self.group(source, baseline_set)
+    def lookup(self, source: str, metric: str, of: Run | int | None = None) -> Value | None:
+        """The number that a reference `{source:metric}` stands for, a baseline's as in `group`; None without one."""
+        group = self.group(source, of)
         if group is None:
             return None
         return group.runs[0].lookup(metric) if len(group.runs) == 1 else group.lookup(metric)
@@ -244,36 +277,38 @@ class Record:
 
     def verdict(self, run: Run) -> Comparison:
         """A scored run beside the baseline that it is judged against: one of those valid when it was scored."""
-        key = run.number, len(run.attempts)
+        assert run.last is not None
+        key = run.number, len(run.attempts), run.last.look.seeds if run.last.look else 1
         if key not in self._verdicts:
-            self._verdicts[key] = self.compared(self.result(run.number), run)
+            self._verdicts[key] = self.compared(self.scored_seeds(run), run)
         return self._verdicts[key]
 
-    def compared(self, result: RunResult, run: Run) -> Comparison:
-        """A result of a run beside the baseline that it is judged against; `verdict` once it is in the ledger."""
+    def compared(self, result: RunResult | Group, run: Run, failure: str = "") -> Comparison:
+        """Results of a run beside the baseline that it is judged against; `verdict` once they are in the ledger.
+
+        Args:
+            result: The results.
+            run: The run.
+            failure: Why a further seed of it does not count, or nothing.
+        """
         assert run.last is not None
         score = run.last.score
-        groups = self.groups(run.last.baseline_set if score else None).values()
+        groups = self.valid_groups(run).values()
         changed = run.last.changed if score else self.state.changed
         if score and score.rules < 2:
             return comparison_of_before(result, groups, changed)
-        return best_comparison(result, groups, changed, self.goal, self.settings.matched, self.terms(run))
+        found = best_comparison(result, groups, changed, self.goal, self.settings.matched, self.terms(run))
+        # What a run does with the seeds that it survives is no measure of it.
+        failure = failure or (run.last.look.failure if run.last.look else "")
+        return void(found, Confound("further seeds", failure, "all scored", True)) if failure else found
 
     def terms(self, run: Run) -> Terms:
         """The terms on which a run is judged: what matters, and the spreads of the baselines that there were then."""
         assert run.last is not None
         if run.last.score and run.last.score.rules < 2:
             return TERMS_OF_BEFORE
-        later = {
-            name
-            for other in self.state.runs
-            for attempt in other.attempts
-            if other.number > run.number and attempt.matched
-            for name in attempt.matched.runs
-        }
-        known = self.groups(run.last.baseline_set if run.last.score else None).values()
-        others = tuple(group for group in known if not later & {one.name for one in group.runs})
-        return Terms(self.settings.smallest, others)
+        most = run.last.look.most if run.last.look else self.settings.seeds
+        return Terms(self.settings.smallest, tuple(self.valid_groups(run).values()), goal=self.goal, most_seeds=most)
 
     def guards(self, comparison: Comparison) -> tuple[Guard, ...]:
         """The guards of the campaign, as a run came out."""
@@ -286,8 +321,8 @@ class Record:
     def between(self, source: str, base: str, baseline_set: int | None = None) -> Comparison:
         """Any two things that have results, the first beside the second.
 
-        A run and its own baseline give the run's verdict. Of two single runs, how much seeds do is taken from the
-        baseline of the second.
+        A run and its own baseline give the run's verdict. Beside a run, how much seeds do is told by the baseline of
+        that run as well.
 
         Args:
             source: As in `group`.
@@ -308,16 +343,18 @@ class Record:
         if first and base == self.verdict(first).baseline.name:
             return self.verdict(first)
         sets = [run.last.baseline_set for run in (first, second) if run and run.last]
-        of_set = sets[0] if sets else baseline_set
-        ours, theirs = self.group(source, of_set), self.group(base, of_set)
+        judged = first or second
+        ours, theirs = (self.group(name, judged or baseline_set) for name in (source, base))
         if ours is None or theirs is None:
             raise KeyError(source if ours is None else base)
         changed = list(first.last.changed) if first and first.last else []
         if len(set(sets)) > 1:
             changed.append(OTHER_BASELINES)
-        noise = self.verdict(second).baseline if second else next(iter(self.groups(of_set).values()), None)
-        judged = first or second
-        return compare(ours, theirs, noise, changed, self.terms(judged) if judged else Terms(self.settings.smallest))
+        noise = self.verdict(second).baseline if second else None
+        if noise is None and len(ours.runs) == len(theirs.runs) == 1:
+            noise = next(iter(self.groups(sets[0] if sets else baseline_set).values()), None)
+        terms = replace(self.terms(judged), goal="") if judged else Terms(self.settings.smallest)
+        return compare(ours, theirs, noise, changed, terms)
 
     def beside_earlier(self, run: Run) -> Comparison | None:
         """A scored run beside the best of those before it; None where none before it was comparable."""
@@ -336,7 +373,7 @@ class Record:
         found = [
             (row.gain, comparison)
             for comparison in map(self.verdict, runs)
-            if (row := comparison.row(self.goal)) and row.verdict in JUDGED and row.gain is not None
+            if (row := comparison.row(self.goal)) and row.judged and row.gain is not None
         ]
         return max(found, key=lambda item: item[0])[1] if found else None
 
@@ -347,10 +384,12 @@ class Record:
 
     def on_fresh_seeds(self, plan: Confirmation) -> Comparison:
         """The comparison of a confirmation whose runs are scored."""
-        fresh = self.fresh_groups()
-        terms = self.terms(self.state.runs[(plan.run or 0) - 1])
-        return compare(fresh[f"run_{plan.run}_confirm"], fresh[plan.baseline], terms=terms)
+        fresh, terms = self.fresh_groups(), replace(self.terms(self.state.runs[(plan.run or 0) - 1]), goal="")
+        # The baseline of before is the same code with other seeds: it tells how much seeds do, not which is better.
+        noise = self.against(plan) if terms.equivalence else None
+        return compare(fresh[f"run_{plan.run}_confirm"], fresh[plan.baseline], noise, terms=terms)
 
     def tally(self) -> Tally:
         """Count the comparisons that a reader picks from: every headline metric of every run with its baseline."""
-        return count_outside(map(self.verdict, self.state.scored))
+        scored = self.state.scored
+        return count_outside(map(self.verdict, scored), self.goal if scored else "")

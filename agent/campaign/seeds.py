@@ -34,6 +34,10 @@ class Seeds:
         """The seed of an attempt of a run; no other attempt's tells of it."""
         return self._drawn(f"run {number} {attempt}")
 
+    def of_more(self, number: int, attempt: int, place: int) -> int:
+        """One of the further seeds of an attempt of a run, by its place among them from 0."""
+        return self._drawn(f"run {number} {attempt} more {place}")
+
     def of_confirmation(self, number: int, place: int) -> int:
         """One of the seeds that a run and its baseline are confirmed by, by its place from 0."""
         return self._drawn(f"confirmation of run {number} {place}")

@@ -66,6 +66,7 @@ class Settings(BaseModel):
         goal: The metric by which one run is better than another; None takes explained variance where it is scored.
         smallest: The smallest effect that matters, by metric and in its unit; of others it is a share of their value.
         guards: The metrics that must not get worse, with by how much they may; None for as much as would matter.
+        seeds: The most seeds that a run gets before its verdict: 1, 3 or 6.
         confirm: With how many fresh seeds the best run is confirmed; 0 for not at all.
         matched: Whether a run at another L0 gets a baseline at that L0.
         stale_ok: Whether to go on with baselines that something changed since, and give no verdicts against them.
@@ -96,6 +97,7 @@ class Settings(BaseModel):
     goal: str | None = None
     smallest: dict[str, float] = Field(default_factory=dict)
     guards: dict[str, float | None] = Field(default_factory=dict)
+    seeds: Literal[1, 3, 6] = 1
     confirm: Annotated[int, Field(ge=0), AfterValidator(_not_one)] = 3
     matched: bool = True
     stale_ok: bool = False

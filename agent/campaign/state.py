@@ -17,8 +17,11 @@ from agent.campaign.events import (
     SmokeFailed,
     Submitted,
 )
+from agent.campaign.repeats import Looked, SeedTrained
 from agent.campaign.settings import Settings
 from agent.results.predictions import Prediction
+
+_LOOKED_AT = 4  # the first of `agent.results.compare.RULES` by which runs get more seeds
 
 
 @dataclass
@@ -45,7 +48,8 @@ class Attempt:
     """One edit of a run that was taken, and what became of it.
 
     `baseline_set` is the number of the set of baselines that was valid when the run was scored, and with which it is
-    compared. `changed` names what had changed since these were made, where the user went on all the same.
+    compared. `changed` names what had changed since these were made, where the user went on all the same. `repeats` are
+    the seeds it was trained with besides its first, `look` the last comparison that decided on more.
     """
 
     number: int
@@ -61,6 +65,8 @@ class Attempt:
     failure: FailureEvent | None = None
     score: Scored | None = None
     matched: Matched | None = None
+    repeats: list[SeedTrained] = field(default_factory=list)
+    look: Looked | None = None
     refereed: Refereed | None = None
     baseline_set: int = 0
     changed: tuple[str, ...] = ()
@@ -149,11 +155,32 @@ class State:
         return self.baseline_sets[-1] if self.baseline_sets and not self.stale else None
 
     @property
+    def baseline_seeds(self) -> dict[str, int]:
+        """The seeds of baselines by name, with the run that each was trained for first; 0 for the profile's."""
+        made = dict.fromkeys((name for one in self.baseline_sets for name in one.runs), 0)
+        for run in self.runs:
+            for attempt in run.attempts:
+                for names in (
+                    attempt.matched.runs if attempt.matched else (),
+                    attempt.look.match if attempt.look else (),
+                ):
+                    made |= {name: run.number for name in names if name not in made}
+        return made
+
+    @property
     def unmatched(self) -> Run | None:
         """The newest run, where it waits for baselines without which there is no verdict."""
         last = self.runs[-1].last if self.runs else None
         waits = last and last.score and last.score.match and not last.matched
         return self.runs[-1] if waits and self.settings.matched else None
+
+    @property
+    def open_look(self) -> Run | None:
+        """The newest run, where it may get more seeds."""
+        last = self.runs[-1].last if self.runs else None
+        if last is None or last.score is None or last.score.rules < _LOOKED_AT or self.settings.seeds == 1:
+            return None
+        return self.runs[-1] if last.look is None or last.look.wanted > last.look.seeds else None
 
     @property
     def unread(self) -> Run | None:
@@ -192,6 +219,7 @@ Step = Literal[
     "train",
     "score",
     "match",
+    "repeat",
     "referee",
     "confirm",
     "plot_edit",
@@ -220,6 +248,8 @@ def next_step(state: State) -> tuple[Step, Run | None]:
         return ("score" if run.last.ran else "train"), run
     if run := state.unmatched:
         return "match", run
+    if run := state.open_look:
+        return "repeat", run
     if run := state.unread:
         return "referee", run
     if not state.ended and len(state.runs) < state.settings.max_runs:

@@ -20,6 +20,7 @@ from agent.compute.sandbox import choose_sandbox
 from agent.compute.settings import ExecutorSettings, load_settings
 from agent.idea import Idea, load_idea
 from agent.models import choose
+from agent.results.matching import REFERENCE
 from agent.steps.jobs import Host
 from lab.settings import Profile, load_profile
 
@@ -185,6 +186,7 @@ def _may_change(arguments: argparse.Namespace) -> dict[str, Any]:
         "gpus": arguments.gpus,
         "executor": arguments.executor,
         **{name: _wished(name, arguments) for name in settings_types()},
+        "seeds": arguments.seeds,
         "confirm": arguments.confirm,
         "matched": arguments.matched,
         "stale_ok": arguments.stale_ok,
@@ -210,17 +212,22 @@ def _wished(name: str, arguments: argparse.Namespace) -> ExecutorSettings | None
 
 def _show_plan(screen: Screen, profile: Profile, settings: Settings) -> None:
     """The time that it will take, from the profile's own figures."""
-    baselines = len(profile.baselines.architectures) * len(profile.baselines.seeds)
+    kinds, first = profile.baselines.architectures, len(profile.baselines.first_seeds)
+    baselines = sum(len(profile.baselines.seeds) if kind == REFERENCE else first for kind in kinds)
     what = f"up to {settings.max_runs} runs; the first time, also the set-up and {baselines} baseline runs"
     if profile.expected is None:
         screen.say(f"  {what}; how long that takes was not measured for the profile {profile.name}")
         return
     each = profile.expected.run_seconds
-    first = duration(profile.expected.setup_seconds + baselines * each)
-    screen.say(f"  {what} (about {first}); a run takes about {duration(each)}, on {profile.expected.machine}")
-    seeds, more = len(profile.baselines.seeds), []
+    once = duration(profile.expected.setup_seconds + baselines * each)
+    screen.say(f"  {what} (about {once}); a run takes about {duration(each)}, on {profile.expected.machine}")
+    more = []
     if settings.matched:
-        more.append(f"{seeds} baseline runs for each new L0 that a run reaches ({duration(seeds * each)}, kept)")
+        more.append(f"{first} baseline runs for each new L0 that a run reaches ({duration(first * each)}, kept)")
+    if settings.seeds > 1:
+        more.append(
+            f"up to {settings.seeds - 1} more seeds of a promising run ({duration((settings.seeds - 1) * each)})"
+        )
     if settings.confirm:
         twice = duration(2 * settings.confirm * each)
         more.append(f"{settings.confirm} seeds to confirm a run that improved, and its baseline ({twice} at most)")
@@ -274,7 +281,8 @@ def _asked(
     wanted = [name.partition(".")[0] for name in (goal, *guards) if name]
     more = [name for name in dict.fromkeys(wanted) if name not in scored]
     changed = tuple(evals + more) if arguments.evals or more else None
-    return changed, {"goal": goal, "smallest": smallest or None, "guards": guards or None}
+    asked = {"goal": goal, "smallest": smallest or None, "guards": guards or None}
+    return changed, {**asked, "seeds": arguments.seeds or usual.seeds}
 
 
 def _metric_and_size(text: str, option: str) -> tuple[str, float | None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.base.places import IDEAS, RUNS
 from agent.compute.executor import EXECUTORS
+from agent.results.sequential import LOOKS
 
 
 def with_settings() -> list[str]:
@@ -88,6 +89,12 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         metavar="METRIC[:MARGIN]",
         help="what a run must not make worse, and by how much it may; again for more; none for no guard",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        choices=LOOKS,
+        help="the most seeds that a run gets where its first is promising (default: the profile's)",
     )
     parser.add_argument(
         "--confirm", type=int, metavar="N", help="fresh seeds for the run that improved most (default: 3; 0: none)"

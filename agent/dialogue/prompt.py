@@ -82,6 +82,7 @@ def system_prompt(record: Record) -> str:
         max_runs=record.settings.max_runs,
         attempts=record.settings.attempts,
         matched=record.settings.matched,
+        seeds=record.settings.seeds,
         confirm=record.settings.confirm,
         goal=record.goal,
         smallest=record.settings.smallest.get(record.goal),

@@ -3,6 +3,7 @@
 from agent.campaign.record import Record
 from agent.report.tables import change_cells, columns, headlines, sign
 from agent.results.compare import Comparison
+from agent.results.tally import Tally
 
 
 def confirmation_text(record: Record) -> list[str]:
@@ -39,8 +40,16 @@ def chance_text(record: Record) -> str:
         f"{count.made} comparisons of a headline metric with its baseline were made, and {count.outside} have an "
         f"interval that leaves out 0; if no change had any effect, about {count.expected:.1f} would. With false "
         f"discoveries held to 5% (Benjamini and Hochberg) these are left: {named or 'none'}. One of them is a lead; "
-        "what is confirmed on fresh seeds is a finding."
+        f"what is confirmed on fresh seeds is a finding.{_best_of(record, count)}"
     )
+
+
+def _best_of(record: Record, count: Tally) -> str:
+    """The runs whose goal improved, judged as the best of all; nothing for campaigns of version 0.1.0."""
+    if record.settings.goal is None:
+        return ""
+    runs = ", ".join(count.goal) or "none"
+    return f" Judged as the best of all runs (Holm, 5%), these improved in the goal, {record.goal}: {runs}."
 
 
 def _table(found: Comparison, chosen: Comparison, names: list[str]) -> str:

@@ -34,7 +34,7 @@ def notes_text(record: Record) -> str:
         baselines=bool(record.baselines),
         setting=setting(record),
         baseline_table=_baseline_table(record),
-        seeds=len(record.profile.baselines.seeds),
+        seeds=_seeds_of_baselines(record),
         runs=[_section(record, run) for run in state.runs],
         goal=record.goal,
         overview=columns(_overview(record)) if state.runs else "",
@@ -88,13 +88,28 @@ def _scripted(record: Record) -> str:
 def setting(record: Record) -> str:
     """Subject model, sizes, training and seeds, in two sentences."""
     profile, training = record.profile, record.baseline.runs[0].training
-    seeds = profile.baselines.seeds
     return (
         f"Profile {profile.name}: {profile.subject.name}, residual stream after layer {profile.subject.layer}; "
         f"d_sae {profile.training.d_sae}, k {profile.training.k}, {training.get('tokens')} training tokens in "
         f"{training.get('steps')} steps of {training.get('batch_size')}; trained on {training.get('device')}. "
-        f"Baselines with seeds {', '.join(map(str, seeds))}, {_seeds_of_runs(record)}.\n"
+        f"{_seeds_told(record)}, {_seeds_of_runs(record)}.\n"
     )
+
+
+def _seeds_told(record: Record) -> str:
+    """The seeds of the profile's baselines; once where all have the same."""
+    told = {name: ", ".join(str(run.seed) for run in group.runs) for name, group in record.baselines.items()}
+    if len(set(told.values())) == 1:
+        return f"Baselines with seeds {next(iter(told.values()))}"
+    return "Baselines: " + "; ".join(f"{name} with seeds {seeds}" for name, seeds in told.items())
+
+
+def _seeds_of_baselines(record: Record) -> str:
+    """The number of seeds of the profile's baselines, in words."""
+    counts = {name: len(group.runs) for name, group in record.baselines.items()}
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} seeds"
+    return f"seeds ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
 
 
 def _seeds_of_runs(record: Record) -> str:
@@ -135,7 +150,7 @@ def _section(record: Record, run: Run) -> dict[str, Any]:
         "prediction": expectation(record, run),
         "troubles": troubles(run),
         "log": output_end(run),
-        "analysis": told(record, run.analysis, baseline_set),
+        "analysis": told(record, run.analysis, run if scored else None),
         "referee": referee_lines(run),
     }
 
@@ -163,7 +178,7 @@ def expectation(record: Record, run: Run) -> str:
     if last is None:
         return ""
     if run.status != "scored" or not last.predictions:
-        return told(record, last.prediction, last.baseline_set if run.status == "scored" else None)
+        return told(record, last.prediction, run if run.status == "scored" else None)
     named = {said.metric for said in last.predictions}
     lines = [line for line in last.prediction.splitlines() if not any(line.strip().startswith(n) for n in named)]
     return told(record, "\n".join(lines).strip())

@@ -145,8 +145,9 @@ def metric_table(record: Record, run: Run, comparison: Comparison, names: list[s
         The table; the first verdict is against `comparison.baseline`, the second against the best earlier run.
     """
     assert run.last is not None
-    valid = record.groups(run.last.baseline_set)
-    groups = [group for name, group in valid.items() if name in record.baselines or group is comparison.baseline]
+    base = comparison.baseline
+    valid = record.valid_groups(run)
+    groups = [group for name, group in valid.items() if name in record.baselines or name == base.name]
     others = [found for found in (comparison, record.beside_earlier(run)) if found]
     header = ["metric", "", comparison.run.name, *(group.name for group in groups)]
     for found in others:
@@ -184,9 +185,9 @@ def columns(rows: list[list[str]]) -> str:
     return "\n".join(made)
 
 
-def told(record: Record, text: str, baseline_set: int | None = None) -> str:
-    """A text of the model, its references filled in; those to baselines from the set it speaks of."""
-    return fill(text, lambda source, metric: record.lookup(source, metric, baseline_set))
+def told(record: Record, text: str, of: Run | int | None = None) -> str:
+    """A text of the model, its references filled in; those to baselines as they were for the run it speaks of."""
+    return fill(text, lambda source, metric: record.lookup(source, metric, of))
 
 
 def change_cells(row: Row | None) -> list[str]:
@@ -206,10 +207,21 @@ def asked_text(record: Record, comparison: Comparison) -> list[str]:
     if row := comparison.row(record.goal):
         effect, verdict = change_cells(row)
         lines.append(f"Goal {row.metric} {sign(row.value)}: {effect or row.value}: {verdict}{_could_be_seen(row)}")
+    lines += _seeds_of(record, comparison)
     for guard in record.guards(comparison):
         effect = change_cells(guard.row)[0] or "no score"
         lines.append(f"Guard {guard.metric}, may get worse by {shown(guard.margin)}: {effect}: {guard.state}")
     return lines
+
+
+def _seeds_of(record: Record, comparison: Comparison) -> list[str]:
+    """A line for the seeds that a run has, and why it gets more or no more."""
+    run = next((run for run in record.state.scored if run.name == comparison.run.name), None)
+    look = run.last.look if run and run.last else None
+    if look is None:
+        return []
+    of = f" of {look.wanted}" if look.wanted > look.seeds else ""
+    return [f"Seeds: {look.seeds}{of}; {look.reason}"]
 
 
 def _could_be_seen(row: Row) -> str:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from agent.results.confounds import BROAD_L0_TOLERANCE, L0, L0_TOLERANCE, NAMED, Confound, find_confounds
 from agent.results.matching import REFERENCE, Reference, Settings, find_reference
-from agent.results.noise import FEWEST_PAIRS, LEVEL, Prior, difference, false_discovery_rates, moderating, seeds_needed
+from agent.results.noise import FEWEST_PAIRS, LEVEL, Spread, difference, moderating, seeds_needed
 from agent.results.read import Group, RunResult, Value
+from agent.results.sequential import level
 
 Verdict = Literal[
     "improved",
@@ -34,7 +35,7 @@ OUTSIDE = ("improved", "worse", "changed")
 JUDGED = (*OUTSIDE, "no effect", "undecided", "within noise")
 # Relative; float32 sums in another order may differ by as much, also where seeds differ by nothing, as L0 does in TopK.
 ROUNDING = 1e-5
-RULES = 3  # raised when the same results may get another verdict
+RULES = 4  # raised when the same results may get another verdict
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Row:
         detectable: The smallest true effect that would have been seen with a chance of 80%.
         seeds: The seeds of each side with which `smallest` would be; None above 1,000.
         p: The chance of an effect as large when only seeds differ.
+        error: The standard error of the effect.
+        level: The level of its interval: 95%, but for a goal that is looked at more than once.
     """
 
     metric: str
@@ -70,10 +73,17 @@ class Row:
     detectable: float | None = None
     seeds: int | None = None
     p: float | None = None
+    error: float | None = None
+    level: float = LEVEL
+
+    @property
+    def judged(self) -> bool:
+        """Tell whether there is a verdict, though it may be open."""
+        return self.verdict in JUDGED
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval of the effect."""
+        """The interval of the effect."""
         return (
             None if self.delta is None or self.margin is None else (self.delta - self.margin, self.delta + self.margin)
         )
@@ -90,7 +100,8 @@ class Row:
 class Comparison:
     """A run against one group of others: a baseline, or an earlier run.
 
-    `missing` has the settings of the baselines that would have to be trained before there can be a verdict.
+    `missing` has the settings of the baselines that would have to be trained before there can be a verdict, `beside`
+    all baselines that a metric has to improve beside.
     """
 
     run: Group
@@ -98,6 +109,7 @@ class Comparison:
     confounds: tuple[Confound, ...]
     rows: tuple[Row, ...]
     missing: tuple[Settings, ...] = ()
+    beside: tuple[Group, ...] = ()
 
     @property
     def comparable(self) -> bool:
@@ -115,45 +127,6 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """The number of comparisons of a run's headline metric with its baseline, and their outcome.
-
-    Args:
-        made: Those that have a direction and an interval.
-        outside: Those whose interval leaves out 0.
-        kept: Run and metric of those that are still outside when one in twenty of all that are called so may be wrong
-            (Benjamini and Hochberg 1995), the surest first.
-    """
-
-    made: int
-    outside: int
-    kept: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def expected(self) -> float:
-        """The number that would leave out 0 were there no effect at all."""
-        return 0.05 * self.made
-
-
-def count_outside(comparisons: Iterable[Comparison]) -> Tally:
-    """Count the headline metrics that were judged, and those whose interval leaves out 0.
-
-    Args:
-        comparisons: One for each run.
-    """
-    judged = [
-        (row.p, comparison.run.name, row)
-        for comparison in comparisons
-        for row in comparison.rows
-        if row.value.headline and row.value.better and row.verdict in JUDGED and row.p is not None
-    ]
-    adjusted = false_discovery_rates([p for p, _, _ in judged])
-    sure = sorted((p, run, row.metric) for p, (_, run, row) in zip(adjusted, judged) if p <= 1 - LEVEL)
-    outside = sum(row.verdict in OUTSIDE for _, _, row in judged)
-    return Tally(len(judged), outside, tuple((run, metric) for _, run, metric in sure))
-
-
-@dataclass(frozen=True)
 class Terms:
     """The terms on which scores are compared.
 
@@ -164,6 +137,8 @@ class Terms:
         l0_tolerance: By how much the L0 may differ, relative.
         fewest_pairs: The number of equal seeds from which on they are compared in pairs.
         equivalence: Whether effects that do not matter are told from those that were not seen.
+        goal: The metric that decides whether a run gets more seeds.
+        most_seeds: The most seeds that a run gets.
     """
 
     smallest: Mapping[str, float] = field(default_factory=dict)
@@ -171,8 +146,14 @@ class Terms:
     l0_tolerance: float = L0_TOLERANCE
     fewest_pairs: int = FEWEST_PAIRS
     equivalence: bool = True
+    goal: str = ""
+    most_seeds: int = 1
 
-    def prior(self, metric: str, *compared: Group) -> Prior | None:
+    def level(self, metric: str, run: Group, baseline: Group) -> float:
+        """The level of a metric's interval."""
+        return level(len(run.runs), len(baseline.runs), self.most_seeds) if metric == self.goal else LEVEL
+
+    def prior(self, metric: str, *compared: Group) -> Spread | None:
         """The prior of a metric's variance, from the groups that are not compared themselves."""
         names = {name for group in compared for name in (group.name, *group.ends)}
         return moderating(
@@ -196,7 +177,7 @@ def compare(
     Args:
         run: The run, or runs of the same code with several seeds.
         baseline: Runs of one code that differ in their seed.
-        noise: Runs that tell how much seeds do, where both of the above are single runs.
+        noise: Other runs that tell how much seeds do as well.
         changed: What changed since the baseline was made and stands in no training record.
         terms: The terms of the comparison.
 
@@ -236,7 +217,8 @@ def best_comparison(
     reference = find_reference(ours, known) or Reference((), ())
     own = [group for group in known if group.architecture == ours.architecture]
     topk = [group for group in known if group.architecture == REFERENCE]
-    candidates = [compare(ours, group, None, changed, terms) for group in (*reference.groups, *own, *topk)]
+    named = {group.name: group for group in (*reference.groups, *own, *topk)}
+    candidates = [compare(ours, group, None, changed, terms) for group in named.values()]
     fair = [found for found in candidates if found.comparable]
     if matched and reference.missing:
         # Nothing else may stand in the way: a baseline is trained only where there is a verdict afterwards.
@@ -247,7 +229,14 @@ def best_comparison(
     if not fair:
         return candidates[0] if candidates else compare(ours, known[0], None, changed, terms)
     strongest = max(fair, key=lambda found: _strength(found, goal))
-    return replace(strongest, rows=tuple(_beside_all(row, strongest, fair) for row in strongest.rows))
+    rows = tuple(_beside_all(row, strongest, fair) for row in strongest.rows)
+    return replace(strongest, rows=rows, beside=tuple(found.baseline for found in fair))
+
+
+def void(comparison: Comparison, confound: Confound) -> Comparison:
+    """A comparison without verdicts, for a reason that stands in no result."""
+    rows = tuple(replace(row, verdict="not comparable") if row.judged else row for row in comparison.rows)
+    return replace(comparison, confounds=(*comparison.confounds, confound), rows=rows)
 
 
 def comparison_of_before(run: RunResult | Group, groups: Iterable[Group], changed: Sequence[str] = ()) -> Comparison:
@@ -313,9 +302,14 @@ def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable
         return Row(name, value, None, None, None, 0, "no baseline")
     if math.isnan(value.value):
         return Row(name, value, other, None, None, 0, "not scored")
-    spread = noise.samples(name) if noise and len(run.runs) == len(baseline.runs) == 1 else ()
-    prior = terms.prior(name, run, baseline)
-    found = difference(run.samples(name), baseline.samples(name), spread, prior=prior, fewest_pairs=terms.fewest_pairs)
+    found = difference(
+        run.samples(name),
+        baseline.samples(name),
+        noise.samples(name) if noise else (),
+        terms.level(name, run, baseline),
+        terms.prior(name, run, baseline),
+        terms.fewest_pairs,
+    )
     smallest = terms.smallest.get(name, value.matters * abs(other.value))
     same = math.isclose(value.value, other.value, rel_tol=ROUNDING)
     verdict: Verdict
@@ -344,6 +338,8 @@ def _row(name: str, run: Group, baseline: Group, noise: Group | None, comparable
         detectable=found.detectable,
         seeds=seeds,
         p=found.p,
+        error=found.error,
+        level=found.level,
     )
 
 

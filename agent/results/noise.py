@@ -28,8 +28,8 @@ Samples = Sequence[tuple[int | None, float]]
 
 
 @dataclass(frozen=True)
-class Prior:
-    """The variance of seeds that other groups of runs lead to expect.
+class Spread:
+    """The variance of seeds that groups of runs show, or lead to expect.
 
     Args:
         variance: Of one run, in the metric's unit squared.
@@ -52,6 +52,7 @@ class Difference:
         error: The standard error of `delta`.
         freedom: Its degrees of freedom.
         spread: The standard deviation of one run.
+        level: The share of such intervals that hold the true effect.
     """
 
     delta: float
@@ -60,6 +61,7 @@ class Difference:
     error: float | None = None
     freedom: float = 0.0
     spread: float | None = None
+    level: float = LEVEL
 
     @property
     def outside(self) -> bool:
@@ -69,7 +71,7 @@ class Difference:
     @property
     def detectable(self) -> float | None:
         """The smallest true effect that would have been outside with a chance of 80%."""
-        return None if self.error is None else _reach(self.freedom) * self.error
+        return None if self.error is None else _reach(self.freedom, self.level) * self.error
 
     @property
     def p(self) -> float | None:
@@ -88,7 +90,7 @@ def difference(
     theirs: Samples,
     noise: Samples = (),
     level: float = LEVEL,
-    prior: Prior | None = None,
+    prior: Spread | None = None,
     fewest_pairs: int = FEWEST_PAIRS,
 ) -> Difference:
     """Compare two sets of runs in one metric.
@@ -100,7 +102,7 @@ def difference(
     Args:
         ours: Seed and value of each of our runs, at least one.
         theirs: The same of what they are compared with, at least one.
-        noise: Runs of a third kind that tell how much seeds do, where ours and theirs are single runs.
+        noise: Runs of a third kind that tell how much seeds do as well.
         level: The share of intervals that hold the true effect.
         prior: What other groups tell of the variance.
         fewest_pairs: The pairs from which on they are compared as such.
@@ -115,20 +117,21 @@ def difference(
         gaps = [one - two for one, two in paired]
         spread = statistics.stdev(gaps)
         return _effect(statistics.fmean(gaps), spread / math.sqrt(len(gaps)), len(gaps) - 1, spread, level, len(gaps))
-    if _unequal(mine, other):
-        parts = [statistics.variance(group) / len(group) for group in (mine, other)]
-        freedom = sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, (mine, other)))
-        return _effect(delta, math.sqrt(sum(parts)), freedom, max(map(statistics.stdev, (mine, other))), level)
-    known = [(statistics.variance(group), len(group) - 1) for group in (mine, other, third) if len(group) > 1]
-    freedom = sum(count for _, count in known) + (prior.freedom if prior else 0.0)
+    known = [_pooled(mine), _pooled(other, third)]
+    if _unequal(*known):
+        parts = [one.variance / len(group) for one, group in zip(known, (mine, other))]
+        freedom = sum(parts) ** 2 / sum(part**2 / one.freedom for part, one in zip(parts, known))
+        spread = math.sqrt(max(one.variance for one in known))
+        return _effect(delta, math.sqrt(sum(parts)), freedom, spread, level)
+    known += [prior] if prior else []
+    freedom = sum(one.freedom for one in known)
     if freedom == 0:
         return Difference(delta, None)
-    squares = sum(variance * count for variance, count in known) + (prior.variance * prior.freedom if prior else 0.0)
-    spread = math.sqrt(squares / freedom)
+    spread = math.sqrt(sum(one.variance * one.freedom for one in known) / freedom)
     return _effect(delta, spread * math.sqrt(1 / len(mine) + 1 / len(other)), freedom, spread, level)
 
 
-def moderating(groups: Iterable[Sequence[float]]) -> Prior | None:
+def moderating(groups: Iterable[Sequence[float]]) -> Spread | None:
     """The prior that groups of runs give for the variance of another group, by the moments of their log variances.
 
     Args:
@@ -151,8 +154,8 @@ def moderating(groups: Iterable[Sequence[float]]) -> Prior | None:
     # Variances that differ no more than their estimates must are one variance, known as well as all of them together.
     half = _inverse_trigamma(excess) if excess > 0 else math.inf
     if 2 * half >= total:
-        return Prior(sum(variance * free for variance, free in known) / total, _TRUST * total)
-    return Prior(math.exp(centre + float(digamma(half)) - math.log(half)), _TRUST * 2 * half)
+        return Spread(sum(variance * free for variance, free in known) / total, _TRUST * total)
+    return Spread(math.exp(centre + float(digamma(half)) - math.log(half)), _TRUST * 2 * half)
 
 
 def seeds_needed(effect: float, spread: float) -> int | None:
@@ -207,12 +210,12 @@ def false_discovery_rates(chances: Sequence[float]) -> list[float]:
 
 
 def _effect(delta: float, error: float, freedom: float, spread: float, level: float, pairs: int = 0) -> Difference:
-    return Difference(delta, student_t((1 + level) / 2, freedom) * error, pairs, error, freedom, spread)
+    return Difference(delta, student_t((1 + level) / 2, freedom) * error, pairs, error, freedom, spread, level)
 
 
-def _reach(freedom: float) -> float:
+def _reach(freedom: float, level: float = LEVEL) -> float:
     """The standard errors of the smallest effect that is seen with a chance of 80%."""
-    return student_t((1 + LEVEL) / 2, freedom) + student_t(POWER, freedom)
+    return student_t((1 + level) / 2, freedom) + student_t(POWER, freedom)
 
 
 def _detected(effect: float, spread: float, seeds: int) -> bool:
@@ -232,14 +235,21 @@ def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
     return statistics.correlation(ours, theirs)
 
 
-def _unequal(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+def _pooled(*groups: Sequence[float]) -> Spread:
+    """The variance of one run within groups, and its degrees of freedom; none where each has one run."""
+    known = [(statistics.variance(group), len(group) - 1) for group in groups if len(group) > 1]
+    freedom = sum(count for _, count in known)
+    return Spread(sum(variance * count for variance, count in known) / freedom if freedom else 0.0, freedom)
+
+
+def _unequal(ours: Spread, theirs: Spread) -> bool:
     """Tell whether two spreads differ by more than chance lets equal ones differ (the F test of two variances)."""
     from scipy.special import fdtrc
 
-    if min(len(ours), len(theirs)) < _FEWEST_UNEQUAL:
+    small, large = sorted((ours, theirs), key=lambda one: one.variance)
+    if min(ours.freedom, theirs.freedom) < _FEWEST_UNEQUAL - 1 or small.variance == 0:
         return False
-    (small, few), (large, many) = sorted((statistics.variance(group), len(group) - 1) for group in (ours, theirs))
-    return small > 0 and float(fdtrc(many, few, large / small)) < _UNEQUAL / 2
+    return float(fdtrc(large.freedom, small.freedom, large.variance / small.variance)) < _UNEQUAL / 2
 
 
 def _inverse_trigamma(value: float) -> float:

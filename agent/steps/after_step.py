@@ -15,11 +15,12 @@ from agent.campaign.events import (
     Scored,
 )
 from agent.campaign.hashes import record_hashes
+from agent.campaign.repeats import Looked
 from agent.campaign.state import Run, attempts_exhausted
 from agent.report.notes import NAME, check_notes, notes_text
 from agent.report.review import write_report
 
-_NEWS = (BaselinesMade, Scored, Failed, GivenUp, Matched, Refereed, Confirmed, Plotted)
+_NEWS = (BaselinesMade, Scored, Failed, GivenUp, Matched, Looked, Refereed, Confirmed, Plotted)
 
 
 def after_step(campaign: Campaign) -> None:
@@ -64,6 +65,8 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
 def _newest(run: Run) -> str:
     if run.last and run.last.refereed:
         return "read by the referee"
+    if run.last and run.last.look and run.last.look.seeds > 1:
+        return f"{run.last.look.seeds} seeds"
     return "matched" if run.last and run.last.matched else run.status
 
 

@@ -49,6 +49,10 @@ class Recipe:
         """The architecture it trains."""
         return str(self.settings["architecture"])
 
+    def run_name(self, seed: int) -> str:
+        """The name of the run with a seed, as it is kept."""
+        return f"{self.architecture}_seed{seed}"
+
     def key(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
         """The key of these baselines in the cache."""
         return {**conditions, "settings": dict(self.settings), "seeds": list(self.seeds)}
@@ -107,6 +111,22 @@ def other_conditions(recipe: Recipe, now: Mapping[str, Any]) -> tuple[Path, dict
     return None
 
 
+def with_seed(recipe: Recipe, now: Mapping[str, Any], seed: int) -> Path | None:
+    """A kept run of a recipe with a seed, from a set with other seeds beside it, made under the conditions of now.
+
+    Args:
+        recipe: What is wanted.
+        now: The conditions of now.
+        seed: One of its seeds.
+    """
+    wanted, one = recipe.key(now), Recipe(recipe.settings, (seed,))
+    for path, key in _entries():
+        same = set(key) == set(wanted) and all(key[part] == wanted[part] for part in wanted if part != "seeds")
+        if same and seed in key["seeds"] and not damage(path, one, now["facts"]["evals"]):
+            return path / recipe.run_name(seed)
+    return None
+
+
 def of_other_versions(recipe: Recipe, now: Mapping[str, Any]) -> int:
     """The number of kept baselines that another version of this program wrote, under another kind of key."""
     wanted = set(recipe.key(now))
@@ -122,7 +142,7 @@ def damage(folder: Path, recipe: Recipe, evaluators: Mapping[str, Any] | None) -
         evaluators: What they should be scored by; None where that may differ.
     """
     for seed in recipe.seeds:
-        run = folder / f"{recipe.architecture}_seed{seed}"
+        run = folder / recipe.run_name(seed)
         try:
             result = load_result(run)
         except AgentError as error:
@@ -165,7 +185,7 @@ def copy_seeds(source: Path, recipe: Recipe, folder: Path, name: str) -> list[st
     for seed in recipe.seeds:
         target = folder / f"{name}_seed{seed}"
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source / f"{recipe.architecture}_seed{seed}", target)
+        shutil.copytree(source / recipe.run_name(seed), target)
         names.append(target.name)
     return names
 

@@ -18,6 +18,7 @@ from agent.campaign.campaign import Campaign
 from agent.campaign.events import BaselinesMade, BaselineTrained, Stale
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes, unchanged
+from agent.results.matching import REFERENCE
 from agent.results.read import load_result
 from agent.steps.baseline_cache import (
     KIND,
@@ -29,6 +30,7 @@ from agent.steps.baseline_cache import (
     of_other_versions,
     other_conditions,
     set_aside,
+    with_seed,
 )
 from agent.steps.failures import require
 from agent.steps.score import evaluate
@@ -66,9 +68,10 @@ def make_baselines(campaign: Campaign) -> None:
 
 
 def profile_recipe(campaign: Campaign, architecture: str) -> Recipe:
-    """The profile's recipe for the baseline of an architecture."""
+    """The profile's recipe for the baseline of an architecture: what runs are compared with has all its seeds."""
     wanted = campaign.profile.baselines
-    return Recipe({"architecture": architecture, **wanted.settings.get(architecture, {})}, wanted.seeds)
+    seeds = wanted.seeds if architecture == REFERENCE else wanted.first_seeds
+    return Recipe({"architecture": architecture, **wanted.settings.get(architecture, {})}, seeds)
 
 
 def obtain(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str) -> tuple[Path, dict[str, Any]]:
@@ -133,18 +136,22 @@ def _make(campaign: Campaign, now: dict[str, Any], recipe: Recipe, what: str, fo
     logs = campaign.workspace.run_dir(0) / "logs"
     for path in (home, logs):
         path.mkdir(parents=True, exist_ok=True)
-    made = [_trained(campaign, recipe, seed, what, home) for seed in recipe.seeds]
-    result = evaluate(campaign, made, _log(logs, what, "scoring"), f"{what}: scoring {len(made)} seeds")
-    require(result, f"scoring the {what}", campaign.profile.limits.score_seconds)
+    known = {seed: found for seed in recipe.seeds if (found := with_seed(recipe, now, seed))}
+    for found in known.values():
+        shutil.copytree(found, home / found.name, dirs_exist_ok=True)
+    made = [_trained(campaign, recipe, seed, what, home) for seed in recipe.seeds if seed not in known]
+    if made:
+        result = evaluate(campaign, made, _log(logs, what, "scoring"), f"{what}: scoring {len(made)} seeds")
+        require(result, f"scoring the {what}", campaign.profile.limits.score_seconds)
     if wrong := damage(home, recipe, now["facts"]["evals"]):
         raise AgentError(f"{what}: {wrong}: the lab was changed while the campaign went on; resume it")
-    for run_dir in made:
-        shutil.copytree(run_dir, folder / run_dir.name)
+    for seed in recipe.seeds:
+        shutil.copytree(home / recipe.run_name(seed), folder / recipe.run_name(seed))
 
 
 def _trained(campaign: Campaign, recipe: Recipe, seed: int, what: str, home: Path) -> Path:
     """Train one seed, but for one that a launcher before has trained and that is as it left it."""
-    target = home / f"{recipe.architecture}_seed{seed}"
+    target = home / recipe.run_name(seed)
     before = campaign.state.making.get(home.name, {}).get(seed)
     if before is not None and unchanged(target, before):
         return target

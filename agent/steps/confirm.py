@@ -7,17 +7,13 @@ are not (winner's curse; Capen, Clapp and Campbell 1971).
 import os
 import shutil
 
-from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
 from agent.campaign.confirmation import Confirmation
 from agent.campaign.events import ConfirmBaseline, Confirmed, Confirming, ConfirmTrained
-from agent.campaign.folder import EXPERIMENT
-from agent.compute.local import tail
 from agent.steps.baseline_cache import Recipe, copy_seeds
 from agent.steps.baselines import obtain
-from agent.steps.failures import FEEDBACK
 from agent.steps.score import evaluate
-from agent.steps.train import run_experiment
+from agent.steps.train import train_seed
 
 
 def confirm(campaign: Campaign) -> None:
@@ -75,21 +71,12 @@ def _seeds(campaign: Campaign, number: int) -> list[int]:
 
 def _train(campaign: Campaign, plan: Confirmation, seed: int) -> None:
     assert plan.run is not None
-    home = campaign.confirm_dir(plan.run)
-    code, folder = home / "code", home / f"run_{plan.run}_confirm_seed{seed}"
-    code.mkdir(parents=True, exist_ok=True)
-    script, source = code / EXPERIMENT, campaign.workspace.at(campaign.attempt(plan.run).commit, EXPERIMENT)
-    # A job of an earlier launcher may be reading it.
-    if not script.is_file() or script.read_bytes() != source.encode():
-        write_atomically(script, source)
+    folder = campaign.confirm_dir(plan.run) / f"run_{plan.run}_confirm_seed{seed}"
     what = f"confirming run {plan.run}, seed {plan.seeds.index(seed) + 1} of {len(plan.seeds)}"
-    result = run_experiment(campaign, folder, code, seed, what, empty=True)
-    failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
-    if not failure and not (folder / "training.json").is_file():
-        failure = "it saved no SAE"
-    output = tail(result.log, FEEDBACK) if failure else ""
-    seconds = round(result.seconds, 2)
-    campaign.record(ConfirmTrained(seed=seed, seconds=seconds, failure=failure, output=output, kept=folder.name))
+    made = train_seed(campaign, campaign.attempt(plan.run).commit, folder, seed, what)
+    campaign.record(
+        ConfirmTrained(seed=seed, seconds=made.seconds, failure=made.failure, output=made.output, kept=folder.name)
+    )
 
 
 def _make_baseline(campaign: Campaign, plan: Confirmation) -> None:

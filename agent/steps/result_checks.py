@@ -38,18 +38,24 @@ def objections(record: Record, this: Run, result: RunResult) -> str:
         this: The run.
         result: What was read from its folder.
     """
-    if result.training.get("sae") != result.weights:
-        return "the SAE that was scored is not the one that the run saved"
+    if objection := foreign(record, result):
+        return objection
     folder = record.folder.run_dir(this.number)
     others = {run.name: run for group in record.baselines.values() for run in group.runs}
-    if not _own_batches(record, result, others.values()):
-        return "it was given other batches than its seed has"
     places = {name: record.folder.run_dir(0) / name for name in others}
     places |= {f"run_{run.number}": record.folder.run_dir(run.number) for run in record.state.scored}
     for name, place in places.items():
         if same_weights(folder / "sae", place / "sae"):
             return f"its SAE has the same weights as {name}"
     return ""
+
+
+def foreign(record: Record, result: RunResult) -> str:
+    """Why a score is not that of the SAE that was saved beside it, from the batches of its seed; empty when it is."""
+    if result.training.get("sae") != result.weights:
+        return "the SAE that was scored is not the one that the run saved"
+    others = (run for group in record.baselines.values() for run in group.runs)
+    return "" if _own_batches(record, result, others) else "it was given other batches than its seed has"
 
 
 def _own_batches(record: Record, result: RunResult, baselines: Iterable[RunResult]) -> bool:

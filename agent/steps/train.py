@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from agent.base.files import write_atomically
 from agent.campaign.campaign import Campaign
 from agent.campaign.events import Ran
 from agent.campaign.folder import EXPERIMENT
 from agent.campaign.hashes import hashes
 from agent.campaign.state import Run
 from agent.compute.commands import lab_command, progress_in
-from agent.compute.local import ProcessResult
-from agent.steps.failures import fail, on_disk
+from agent.compute.local import ProcessResult, tail
+from agent.steps.failures import FEEDBACK, fail, on_disk
 from agent.steps.jobs import environment, run_contained
 from agent.steps.result_checks import idle_parts
 from agent.steps.set_up import activations
@@ -50,6 +52,46 @@ def train(campaign: Campaign, this: Run) -> None:
         files = hashes(folder)
         seconds, way = round(result.seconds, 2), result.way
         campaign.record(Ran(run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way))
+
+
+@dataclass(frozen=True)
+class TrainedSeed:
+    """One more seed of a run's code.
+
+    Args:
+        folder: What it left.
+        seconds: The time it took.
+        failure: Why it saved no SAE, or nothing.
+        output: The end of its output where it failed.
+    """
+
+    folder: Path
+    seconds: float
+    failure: str
+    output: str
+
+
+def train_seed(campaign: Campaign, commit: str, folder: Path, seed: int, what: str) -> TrainedSeed:
+    """Train the code of a run with one more seed, beside the workspace.
+
+    Args:
+        campaign: The campaign.
+        commit: The run's.
+        folder: Where it leaves its SAE; the code is put into `code/` beside it.
+        seed: The seed.
+        what: The step, in words.
+    """
+    code = folder.parent / "code"
+    code.mkdir(parents=True, exist_ok=True)
+    script, source = code / EXPERIMENT, campaign.workspace.at(commit, EXPERIMENT)
+    # A job of an earlier launcher may be reading it.
+    if not script.is_file() or script.read_bytes() != source.encode():
+        write_atomically(script, source)
+    result = run_experiment(campaign, folder, code, seed, what, empty=True)
+    failure = "" if result.ok else result.reason(campaign.settings.run_seconds or campaign.profile.limits.run_seconds)
+    if not failure and not (folder / "training.json").is_file():
+        failure = "it saved no SAE"
+    return TrainedSeed(folder, round(result.seconds, 2), failure, tail(result.log, FEEDBACK) if failure else "")
 
 
 def run_experiment(

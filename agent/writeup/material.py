@@ -75,7 +75,7 @@ def _run(record: Record, run: Run) -> str:
     if failed:
         lines.append(f"Attempts that failed before it ran: {failed}")
     if run.analysis:
-        lines.append(f"Analysis at the time: {told(record, run.analysis, run.last.baseline_set if run.last else None)}")
+        lines.append(f"Analysis at the time: {told(record, run.analysis, run if run.last else None)}")
     return "\n".join(lines)
 
 

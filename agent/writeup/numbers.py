@@ -79,9 +79,9 @@ def filled(text: str, numbers: list[Number]) -> str:
 
 
 def results_of(source: str, evidence: Evidence) -> list[RunResult]:
-    """The results behind a source: one for a run, one a seed for a baseline."""
+    """The results behind a source: one a seed."""
     if source in evidence.runs:
-        return [evidence.runs[source]]
+        return list(evidence.runs[source].runs)
     groups = {**evidence.groups, **evidence.fresh}
     if source in groups:
         return list(groups[source].runs)
@@ -151,9 +151,10 @@ def appendix(evidence: Evidence, names: list[str]) -> str:
             anchor = f"\\saesource{{{group.name}}}{{{label}}}" if not place else label
             rows.append(f"\\saesource{{{result.name}}}{{}}{anchor} & {_provenance(result)} \\\\")
     for name, status in evidence.statuses.items():
-        run = evidence.runs.get(name)
-        provenance = _provenance(run) if run else f"--- & {status} & ---"
+        seeds = evidence.runs[name].runs if name in evidence.runs else ()
+        provenance = _provenance(seeds[0]) if seeds else f"--- & {status} & ---"
         rows.append(f"\\saesource{{{name}}}{{{escaped(name)}}} & {provenance} \\\\")
+        rows += [f"{escaped(seed.name)} & {_provenance(seed)} \\\\" for seed in seeds[1:]]
     return "\n".join(
         [
             "\\section{Where each number comes from}",

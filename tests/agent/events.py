@@ -24,6 +24,7 @@ from agent.campaign.events import (
     SmokeFailed,
     Started,
 )
+from agent.campaign.repeats import Looked, SeedTrained
 from agent.campaign.settings import Settings
 
 FIELDS: dict[type[Event], dict[str, Any]] = {
@@ -45,6 +46,14 @@ FIELDS: dict[type[Event], dict[str, Any]] = {
     Matched: {
         "run": 1, "k": 24, "key": "k", "runs": ["topk_l0_24_seed0"], "against": "topk_l0_24",
         "verdicts": {"core.explained_variance": "improved"},
+    },
+    SeedTrained: {
+        "run": 1, "seed": 7, "seconds": 1.0, "failure": "", "output": "", "kept": "run_1_seed7", "files": {},
+    },
+    Looked: {
+        "run": 1, "seeds": 1, "wanted": 3, "most": 6, "reason": "r", "against": "topk", "match": [],
+        "failure": "",
+        "verdicts": {"core.explained_variance": "undecided"},
     },
     Refereed: {"run": 1, "model": "m", "findings": ["f"], "failure": "", "tokens": 10, "dollars": 0.5, "call": 1},
     GivenUp: {"run": 1, "reason": "failed 4 times"},

@@ -26,6 +26,8 @@ RENAMED: dict[str, str | None] = {
     "closing_set": None,
     "commitment": None,
     "revealed": None,
+    "repeats": None,
+    "look": None,
     "refereed": None,
     "referee_calls": None,
     "hashes": "sealed",

@@ -42,7 +42,8 @@ def test_bundled_profiles_are_valid(name: str) -> None:
     assert profile.name == name
     assert profile.training.steps >= 100
     assert set(profile.baselines.architectures) == {"topk", "relu"}
-    assert len(profile.baselines.seeds) == 3
+    assert len(profile.baselines.first_seeds) == 3
+    assert set(profile.baselines.first_seeds) <= set(profile.baselines.seeds)
 
 
 def test_bundled_names() -> None:

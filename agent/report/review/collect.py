@@ -194,7 +194,7 @@ def _baselines(record: Record, names: list[str]) -> list[RunView]:
 
 
 def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]) -> RunView:
-    last, baseline_set = run.last, run.last.baseline_set if run.last and run.status == "scored" else None
+    last, of = run.last, run if run.status == "scored" else None
     comparison = record.verdict(run) if run.status == "scored" else None
     first = run.attempts[0].parent if run.attempts else ""
     spent = spent_by([line for line in lines if line.get("purpose") == f"run_{run.number}"])
@@ -211,8 +211,8 @@ def _run(record: Record, run: Run, names: list[str], lines: list[dict[str, Any]]
         confounds=tuple(map(str, comparison.confounds)) if comparison else (),
         asked=tuple(asked_text(record, comparison)) if comparison else (),
         predictions=tuple(_predictions(run, comparison)) if comparison else (),
-        prediction=told(record, last.prediction, baseline_set) if last else "",
-        analysis=told(record, run.analysis, baseline_set),
+        prediction=told(record, last.prediction, of) if last else "",
+        analysis=told(record, run.analysis, of),
         referee=tuple(referee_lines(run)),
         settings=changed_settings(record, run) if comparison else "",
         parent=first[:8],
@@ -229,7 +229,7 @@ def _diff(record: Record, old: str, new: str) -> tuple[Line, ...]:
 
 def _seconds(run: Run) -> float:
     """Training and scoring of all attempts."""
-    told = (part for attempt in run.attempts for part in (attempt.ran, attempt.failure, attempt.score) if part)
+    told = [part for one in run.attempts for part in (one.ran, one.failure, one.score, *one.repeats) if part]
     return sum(part.seconds for part in told)
 
 
@@ -309,7 +309,7 @@ def _plane(record: Record) -> Chart | None:
         for seed in group.runs:
             points += _in_plane(seed.metrics, f"{group.name}, of the grid", "void", "cross", "")
     for run in record.state.scored:
-        points += _in_plane(record.result(run.number).metrics, f"run_{run.number}", "run", "dot", str(run.number))
+        points += _in_plane(record.scored_seeds(run).metrics, run.name, "run", "dot", str(run.number))
     if not points:
         return None
     note = "the plane to look at first: up is better at equal L0; crosses: baseline seeds and grid, numbers: runs"

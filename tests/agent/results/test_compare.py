@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.results.compare import TERMS_OF_BEFORE, Terms, best_comparison, compare, comparison_of_before, count_outside
+from agent.results.compare import TERMS_OF_BEFORE, Terms, best_comparison, compare, comparison_of_before
 from agent.results.matching import group_name
 from agent.results.predictions import Prediction, fit, outcome, unfit
 from agent.results.read import Group, RunResult, Value, shown, shown_spread
+from agent.results.tally import count_outside
 
 TRAINING = {
     "architecture": "topk",
