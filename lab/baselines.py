@@ -59,7 +59,7 @@ def baseline(profile: Profile, architecture: str, l0: float, seed: int, device: 
     """
     from lab.activations import open_store
     from lab.devices import choose_device
-    from lab.evals.base import source_hash
+    from lab.sources import source_hash
 
     cfg = Config(architecture, reachable(architecture, l0, profile))
     where = choose_device(device)

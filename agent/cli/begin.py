@@ -304,11 +304,14 @@ def _metric_and_size(text: str, option: str) -> tuple[str, float | None]:
 
 def _known_metric(name: str, where: str) -> str:
     """A metric that an evaluation scores, and that is better one way; else it would be noticed after the baselines."""
-    from lab.evals import TABLE, load
+    from lab.evals import TABLE, metrics
 
     evaluation = name.partition(".")[0]
-    metrics = load(evaluation).METRICS if evaluation in TABLE else {}
-    directed = [f"{evaluation}.{each}" for each, about in metrics.items() if about.better and about.of_sae]
+    directed = [
+        each
+        for each, about in metrics().items()
+        if each.partition(".")[0] == evaluation and about.better and about.of_sae
+    ]
     if name not in directed:
         known = ", ".join(directed) or f"evaluations are {', '.join(TABLE)}"
         raise AgentError(f"{where} {name}: no evaluation scores it with a direction; there are {known}")

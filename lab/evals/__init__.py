@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+from lab import cache
 from lab.errors import LabError
+from lab.evals.metric import Metric
+from lab.sources import source_hash
 
 if TYPE_CHECKING:
-    from lab.evals.base import Evaluation, Metric
+    from lab.evals.base import Evaluation
+
+_METRICS = "metrics.json"
 
 TABLE: dict[str, str] = {
     "core": "lab.evals.core",
@@ -51,5 +59,28 @@ def load(name: str) -> Evaluation:
 
 
 def metrics() -> dict[str, Metric]:
-    """The metrics of all evaluations, by the evaluation's name and their own: "core.l0"."""
+    """The metrics of all evaluations, by the evaluation's name and their own: "core.l0".
+
+    Who has PyTorch loaded asks the evaluations. Others would wait seconds for it, so they ask the cache, which keeps
+    what the evaluations said.
+    """
+    if "torch" in sys.modules:
+        return _told()
+    try:
+        folder = cache.entry("metrics", {"evaluations": TABLE, "source": source_hash(*TABLE.values())}, _keep)
+    except LabError:  # a cache that cannot be written
+        return _told()
+    return {name: _metric(**described) for name, described in cache.read_json(folder / _METRICS).items()}
+
+
+def _told() -> dict[str, Metric]:
     return {f"{name}.{metric}": described for name in TABLE for metric, described in load(name).METRICS.items()}
+
+
+def _keep(folder: Path) -> None:
+    cache.write_json(folder / _METRICS, {name: dataclasses.asdict(described) for name, described in _told().items()})
+
+
+def _metric(names: list[str], needs: list[Any] | None, **described: Any) -> Metric:
+    """A metric of its fields in JSON, which has lists for tuples."""
+    return Metric(names=tuple(names), needs=(needs[0], needs[1]) if needs else None, **described)

@@ -37,7 +37,8 @@ from torch import Tensor
 
 from lab import cache
 from lab.errors import LabError
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.probes import LinearProbe, f1_score, fit_logistic, rows_of, stack_sparse, train_probe
 from lab.evals.words import LETTERS, Word, alphabetic_words, check_template, prompt_before, split_words
 from lab.progress import track

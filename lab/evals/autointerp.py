@@ -35,7 +35,8 @@ from torch import Tensor
 
 from lab import cache
 from lab.errors import LabError
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.windows import Counts, Examples, Text, Window, pick
 from lab.progress import track
 

@@ -1,24 +1,23 @@
-"""The base of evaluations: descriptions of metrics, the context of a call, keys and set-ups."""
+"""The base of evaluations: their shape, the context of a call, keys and set-ups."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
 from lab import cache
 from lab.devices import choose_device
 from lab.errors import LabError
+from lab.evals.metric import Metric
 from lab.progress import Progress
 from lab.settings import Profile
+from lab.sources import source_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,43 +28,9 @@ if TYPE_CHECKING:
     from lab.subject import Subject
 
 Build = Callable[[Path], None]
-Better = Literal["higher", "lower"] | None
 T = TypeVar("T")
 
-# Those that only store or show, and the tables: another line there changes no score.
-_NOT_IN_SCORES = {
-    *("lab.cache", "lab.devices", "lab.errors", "lab.hub", "lab.progress", "lab.settings"),
-    *("lab.architectures", "lab.evals"),
-}
-_LIBRARIES = ("torch", "transformers", "scikit-learn")
 _KEPT_BYTES = {"cpu": 2**31, "cuda": 2**33}  # of one SAE's latents; what does not fit is made again when asked for
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric, and how to read its numbers.
-
-    Args:
-        better: which way is better; None: neither.
-        unit: "" for none.
-        paper: where it is defined.
-        headline: marks the few that a table shows when there is no room for all.
-        names: what texts call it beside its own name, so that what is said of it can be checked; several metrics may
-            share one. Small letters, hyphens, a plural, "mean" before it and "score" behind it make no difference; "…"
-            stands for a few words: "explain … of the variance".
-        of_sae: whether it depends on the SAE at all, and not on the model and the data alone.
-        matters: the smallest effect that would matter, as a share of the value.
-        needs: another metric of the evaluation, and the value below which this one is not measurable.
-    """
-
-    better: Better = None
-    unit: str = ""
-    paper: str = ""
-    headline: bool = False
-    names: tuple[str, ...] = ()
-    of_sae: bool = True
-    matters: float = 0.01
-    needs: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -256,54 +221,3 @@ def _bytes(value: object) -> int:
 def needs_judge(evaluation: Evaluation) -> bool:
     """Tell whether an evaluation asks a language model, which its caller names: it is no part of "all" without one."""
     return bool(getattr(evaluation, "NEEDS_JUDGE", False))
-
-
-@lru_cache
-def source_hash(*modules: str) -> str:
-    """A hash of modules' sources, of all that they import in turn, and of the numeric libraries' versions.
-
-    A score made by other code is thereby never taken for one of this code. Of what is imported the modules of `lab`
-    count, and those of a module's own package where that is another; those that only store or show are left out.
-
-    Args:
-        modules: dotted names.
-    """
-    packages = {"lab", *(module.partition(".")[0] for module in modules)}
-    sources: dict[str, str] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name in sources or name in _NOT_IN_SCORES:
-            continue
-        path = _source_file(name)
-        if path is None:
-            continue
-        sources[name] = path.read_text(encoding="utf-8")
-        waiting += [found for found in _imports(sources[name]) if found.partition(".")[0] in packages]
-    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
-    return cache.fingerprint({"sources": sources, "versions": versions})
-
-
-def _source_file(name: str) -> Path | None:
-    """The file of a module's source, None when there is no such module. It is not imported, nor is one above it."""
-    top, *below = name.split(".")
-    found = importlib.util.find_spec(top)
-    if found is None:
-        return None
-    if not below:
-        return Path(found.origin) if found.origin else None
-    paths = [Path(folder, *below) for folder in found.submodule_search_locations or ()]
-    files = (file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py"))
-    return next((file for file in files if file.is_file()), None)
-
-
-def _imports(source: str) -> list[str]:
-    """Dotted names that a source imports, at its top or inside functions; some are of things in a module."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return names

@@ -44,7 +44,8 @@ from torch import Tensor
 from lab import cache
 from lab.errors import LabError
 from lab.evals import splice
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.sums import Sums, finite, ratio
 from lab.progress import track
 

@@ -29,7 +29,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lab.errors import LabError
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.progress import track
 
 if TYPE_CHECKING:

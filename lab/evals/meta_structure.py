@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from lab.errors import LabError
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.progress import track
 
 if TYPE_CHECKING:

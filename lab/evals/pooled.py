@@ -23,8 +23,9 @@ from torch import Tensor
 
 from lab import cache, labelled
 from lab.errors import LabError
-from lab.evals.base import Context, source_hash
+from lab.evals.base import Context
 from lab.progress import track
+from lab.sources import source_hash
 
 if TYPE_CHECKING:
     from lab.artifact import Artifact

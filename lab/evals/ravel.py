@@ -41,7 +41,8 @@ from torch import Tensor
 from lab import cache, labelled
 from lab.errors import LabError
 from lab.evals import ravel_pairs, ravel_prompts
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.ravel_pairs import Table
 from lab.evals.ravel_prompts import Prompts, Settings
 from lab.progress import track

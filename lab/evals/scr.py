@@ -41,7 +41,8 @@ from lab import cache, hub_sets
 from lab.errors import LabError
 from lab.evals import ablation, pooled
 from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trained, effects, names_at, strongest
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.pooled import Pooled, Wanted
 from lab.evals.tasks import Tasks
 from lab.labelled import BETWEEN

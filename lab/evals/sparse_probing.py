@@ -37,7 +37,8 @@ from torch import Tensor
 from lab import cache, hub_sets
 from lab.errors import LabError
 from lab.evals import pooled
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.pooled import Pooled, Wanted
 from lab.evals.tasks import Tasks, Training, one_vs_rest, positive, train_probes
 

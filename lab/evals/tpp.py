@@ -34,7 +34,8 @@ import torch
 from lab import cache, hub_sets
 from lab.evals import ablation, pooled
 from lab.evals.ablation import N_VALUES, Ablation, AblationSettings, Setup, Trained, effects, names_at, strongest
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.pooled import Wanted
 from lab.evals.tasks import one_vs_rest
 

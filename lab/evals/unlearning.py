@@ -45,7 +45,8 @@ from lab import cache
 from lab.errors import LabError
 from lab.evals import questions
 from lab.evals import unlearning_sets as sets
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.evals.unlearning_sets import Settings, Setup
 from lab.progress import track
 

@@ -103,7 +103,8 @@ EVALUATION = '''
 
 from dataclasses import dataclass
 
-from lab.evals.base import Metric, Scores
+from lab.evals.base import Scores
+from lab.evals.metric import Metric
 
 METRICS = {"mean_cosine": Metric("lower", "", "", headline=True, names=("crowding of directions",))}
 

@@ -20,7 +20,8 @@ from torch import nn
 
 from lab import cache, evals, evaluate
 from lab.errors import LabError
-from lab.evals.base import Context, Metric, Scores
+from lab.evals.base import Context, Scores
+from lab.evals.metric import Metric
 from lab.settings import Profile
 
 

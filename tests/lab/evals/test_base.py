@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from lab import evals
 from lab.errors import LabError
 from lab.evals import base
-from lab.evals.base import Context, Evaluation, read_settings, source_hash
+from lab.evals.base import Context, Evaluation, read_settings
+from lab.sources import source_hash
 
 
 @pytest.mark.parametrize("name", evals.TABLE)
@@ -21,6 +24,13 @@ def test_every_evaluation_has_the_shape(name: str) -> None:
     assert any(metric.headline for metric in module.METRICS.values())
     assert module.__doc__
     assert "arXiv" in module.__doc__
+
+
+def test_metrics_are_known_without_the_libraries_that_compute_them(empty_cache: Path) -> None:
+    program = "import sys; from lab.evals import metrics; print(metrics()); sys.exit('torch' in sys.modules)"
+    first, again = (subprocess.run([sys.executable, "-c", program], capture_output=True, text=True) for _ in range(2))
+    assert (first.returncode, again.returncode) == (1, 0), again.stderr
+    assert first.stdout == again.stdout == f"{evals.metrics()}\n"
 
 
 def test_choosing() -> None:
