@@ -76,7 +76,7 @@ def find_confounds(
         found += _counted(run, baseline, what)
     found += [*_rows_read(run, baseline), *_compute(run, baseline)]
     found += _recorded(run, baseline, _BEFORE_DATA)
-    found += _settings(run, baseline, "learning rate", "lr", False) or _rate(run, baseline)
+    found += _rate(run, baseline)
     found += _own_l0(run, baseline)
     found += _recorded(run, baseline, {"data": ("data", True)})
     ours, theirs = run.runs[0].evaluator, baseline.runs[0].evaluator
@@ -137,10 +137,13 @@ def _more(what: str, ours: float, theirs: float, most: float) -> list[Confound]:
 
 
 def _rate(run: Group, baseline: Group) -> list[Confound]:
-    """Another learning rate in the steps than the settings say, or one that no optimiser of PyTorch's knows."""
+    """Another learning rate: that of the steps, where both tell it, else that of the settings."""
     ours, theirs = (group.lookup("training.learning_rate") for group in (run, baseline))
-    if ours is None or theirs is None or near(ours.value, theirs.value, RATE_TOLERANCE):
+    if ours is None or theirs is None:
+        return _settings(run, baseline, "learning rate", "lr", False)
+    if near(ours.value, theirs.value, RATE_TOLERANCE):
         return []
+    # An optimiser that is none of PyTorch's tells none.
     return [Confound("learning rate", shown(ours.value) if ours.value else "unknown", shown(theirs.value), False)]
 
 

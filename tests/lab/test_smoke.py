@@ -42,6 +42,7 @@ def test_the_template_passes_and_trains_what_it_would_train_unwatched(call, tmp_
     assert done.returncode == 0, done.stderr
     assert report["finished"]
     assert report["findings"] == []
+    assert report["idle_terms"] == {}
     assert {"architecture", "k", "clip_norm"} <= set(report["reads"])
     assert "l1_coefficient" not in report["reads"]
     env = {**os.environ, "SAE_LAB_PROFILE": str(tiny_profile_path), "SAE_LAB_MAX_STEPS": "24", "SAE_LAB_DEVICE": "cpu"}
