@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,12 @@ SLOW_MODULES = (
     *("lab/test_evaluate", "lab/test_exported", "lab/test_foreign", "lab/test_grid", "lab/test_meter"),
     *("lab/test_smoke", "lab/test_subject", "lab/test_training", "lab/test_watch", "templates"),
 )
+# They begin early, so that no process is left with one of them while the others have nothing to do.
+LONGEST = (
+    *("agent/test_unkillable", "agent/compute/slurm/test_campaigns", "agent/steps/test_repeat"),
+    *("agent/steps/test_match", "agent/cli/test_side_by_side", "agent/test_keys_stay"),
+    *("lab/evals/test_unlearning", "lab/evals/test_ravel"),
+)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -40,9 +47,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("markexpr") == "not slow" and _is_slow(collection_path) else None
 
 
+@cache
 def _is_slow(path: Path) -> bool:
-    module = path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+    module = _module(path)
     return path.is_file() and any(module == name or module.startswith(f"{name}/") for name in SLOW_MODULES)
+
+
+def _module(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,7 +69,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     waiting = {item.path for item in items if "campaign" in getattr(item, "fixturenames", ())}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     first = next((item.path for item in items if item.path in waiting), None)
-    items.sort(key=lambda item: (item.path != first, item.path in waiting, item.path not in slow))
+    order = {
+        path: (path != first, path in waiting, _module(path) not in LONGEST, path not in slow)
+        for path in {item.path for item in items}
+    }
+    items.sort(key=lambda item: order[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from agent.steps.baselines import profile_recipe
 from agent.steps.match import grow
 from agent.steps.repeat import repeat
 from agent.verify import verify
-from tests.agent.campaigns import IDEA, TINY, cut_after, launch, opened
+from tests.agent.campaigns import IDEA, QUICK, cut_after, launch, opened
 from tests.agent.events import an
 from tests.agent.steps.test_match import BETAS, METRIC, K, block, section
 
@@ -38,12 +38,9 @@ SEEDS = (0, 1, 2, 3)
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
-    """The profile of the tests with TopK alone; three of its four seeds are those of other tests, and kept."""
-    text = TINY.read_text().replace('architectures = ["topk", "relu"]', 'architectures = ["topk"]')
-    text = text.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3]\nstart = 3").replace(
-        "tokens = 30_720", "tokens = 10_240"
-    )
-    path = tmp_path_factory.mktemp("profile") / "tiny.toml"
+    """A profile whose baselines have four seeds; the three that they start with are those of other tests, and kept."""
+    text = QUICK.read_text().replace("seeds = [0, 1, 2]", "seeds = [0, 1, 2, 3]\nstart = 3")
+    path = tmp_path_factory.mktemp("profile") / QUICK.name
     path.write_text(text + "\n[goals]\nseeds = 6\n")
     return path
 
@@ -53,7 +50,7 @@ def done(prepared, profile, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
     script = folder / "script.jsonl"
     script.write_text("".join(json.dumps({"reply": reply}) + "\n" for reply in REPLIES))
-    arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--profile", profile, "--evals", "core", "--confirm", 0]
+    arguments = ["--idea", IDEA, "--model", f"replay:{script}", "--profile", profile, "--confirm", 0]
     ended = launch(*arguments, "--runs", folder / "runs", "--quiet", module="tests.agent.seeded")
     assert ended.returncode == 0, ended.stderr
     return next((folder / "runs").iterdir())
