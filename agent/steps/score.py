@@ -14,6 +14,7 @@ from agent.report.tables import summary
 from agent.results.compare import RULES
 from agent.results.read import load_result
 from agent.steps.failures import fail, failed_dir, on_disk
+from agent.steps.identical import identical
 from agent.steps.jobs import environment, run_contained
 from agent.steps.result_checks import objections
 
@@ -34,6 +35,10 @@ def score(campaign: Campaign, this: Run) -> None:
     if not unchanged(folder, this.last.ran.files):
         campaign.record(Lost(run=this.number))
         campaign.screen.say(f"  run {this.number}: what it saved is not there whole any more; it is trained again")
+        return
+    if name := identical(campaign, this):
+        nothing = ProcessResult(0, 0.0, folder / "log.txt")
+        fail(campaign, this, f"identical weights: no effect, with its seed the SAE is that of {name}", nothing)
         return
     what = f"run {this.number}: scoring"
     result = evaluate(campaign, [folder], folder / "evaluate.log", what)

@@ -152,6 +152,12 @@ def known_weights(campaign: Campaign) -> dict[str, Known]:
     return known
 
 
+def template_weights(campaign: Campaign) -> list[str]:
+    """The weights that the template's script leaves in a smoke run."""
+    weights: list[str] = _of_template(campaign)["weights"]
+    return weights
+
+
 def _of_template(campaign: Campaign) -> dict[str, Any]:
     """The weights that the template's script leaves in a smoke run; kept in the lab's cache."""
     from lab.cache import entry

@@ -35,8 +35,7 @@ def train(campaign: Campaign, this: Run) -> None:
     limit = campaign.settings.run_seconds or campaign.profile.limits.run_seconds
     lines = folder / "lines.json"
     later = this.last.smoke.later if this.last.smoke else []
-    drawn = campaign.seeds()
-    seed = drawn.of_run(this.number, this.last.number) if drawn else campaign.profile.baselines.seeds[0]
+    seed = first_seed(campaign, this)
     # Parts of the edit that its smoke run was too short for: the run itself says whether they were reached.
     given = {REPORT: str(lines)} if later else {}
     what = f"run {this.number}: training"
@@ -52,6 +51,12 @@ def train(campaign: Campaign, this: Run) -> None:
         files = hashes(folder)
         seconds, way = round(result.seconds, 2), result.way
         campaign.record(Ran(run=this.number, seconds=seconds, idle=idle, files=files, sandbox=way))
+
+
+def first_seed(campaign: Campaign, this: Run) -> int:
+    """The seed that the newest attempt of a run is trained with first."""
+    drawn = campaign.seeds()
+    return drawn.of_run(this.number, len(this.attempts)) if drawn else campaign.profile.baselines.seeds[0]
 
 
 @dataclass(frozen=True)
