@@ -14,7 +14,7 @@ from agent.gates.canonical import code_key
 from agent.gates.protect import breaches
 from bench.integrity.cases import KINDS, OUTCOMES, load_cases
 from bench.integrity.judge import judge, make_base
-from tests.agent.campaigns import TINY
+from tests.agent.campaigns import QUICK
 
 CASES = load_cases()
 SAME = code_key((TEMPLATE / EXPERIMENT).read_text())
@@ -51,7 +51,7 @@ def test_what_is_refused_before_the_run(case, tmp_path):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return make_base(tmp_path_factory.mktemp("base"), str(TINY))
+    return make_base(tmp_path_factory.mktemp("base"), str(QUICK))
 
 
 @pytest.mark.parametrize("name", ["times_zero_beside", "smaller_l0"])
