@@ -199,14 +199,14 @@ def _own(function: ast.AST, gone: set[int]) -> Iterator[ast.AST]:
 def _drop_unused_definitions(tree: ast.Module) -> None:
     """Cut functions, classes, constants and imports of the module that nothing refers to."""
     stored = Counter(name for node in ast.walk(tree) for name in scopes.bound_names(node))
-    words = _words(tree)
+    words, mentions = _words(tree), _mentions(tree)
     # Bound at the top before anything runs that could want them: only these are sure not to raise.
     sure = set(dir(builtins))
     kept: list[ast.stmt] = []
     for statement in tree.body:
         names = _bound_by(statement)
         own = Counter(node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
-        mentioned = _mentions(tree) - own
+        mentioned = mentions - own
         free = all(stored[name] == 1 and not mentioned[name] and name not in words for name in names)
         if not (names and free and not any(_dunder(name) for name in names) and _pure(statement, sure, tree)):
             kept.append(statement)
