@@ -10,7 +10,7 @@ export UV_LINK_MODE ?= copy
 .PHONY: help setup demo test test-fast test-kills lint format docs pins bench bench-evals aider sae-bench clean
 
 help:
-	@echo "make demo   set up and run the scripted campaign on the embedded model (first time up to 15 min, then 6)"
+	@echo "make demo   set up and run the scripted campaign on the embedded model (first time about 25 min, then 10)"
 	@echo "make test   set up and run the tests"
 	@echo "make test-fast  the tests that take little time, before every commit"
 	@echo "make test-kills  kill a campaign's launcher 100 times (about 10 min)"
