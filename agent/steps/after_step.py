@@ -65,8 +65,10 @@ def write_notes(campaign: Campaign, commit: bool) -> None:
 def _newest(run: Run) -> str:
     if run.last and run.last.refereed:
         return "read by the referee"
-    if run.last and run.last.look and run.last.look.seeds > 1:
-        return f"{run.last.look.seeds} seeds"
+    if run.last and (look := run.last.look):
+        if look.wanted > look.seeds:
+            return f"gets {look.wanted} seeds"
+        return "judged by 1 seed" if look.seeds == 1 else f"judged by {look.seeds} seeds"
     return "matched" if run.last and run.last.matched else run.status
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from git import Repo
 
 from agent.campaign.events import SettingsChanged
 from agent.campaign.repeats import Looked, SeedTrained
@@ -104,6 +105,13 @@ def test_what_was_trained_for_a_later_run_is_no_baseline_of_an_earlier_one(done,
     assert len(campaign.valid_groups(second)["topk_l0_24"].runs) == 4
     assert campaign.lookup("topk_l0_24", METRIC, first).n == 3
     assert campaign.lookup("topk_l0_24", METRIC).n == 4
+
+
+def test_each_look_is_a_commit_that_says_so(done):
+    with Repo(done) as repo:
+        subjects = [commit.summary for commit in repo.iter_commits()]
+    for said in ("run_1: gets 3 seeds", "run_1: judged by 3 seeds", "run_2: judged by 1 seed"):
+        assert f"Notes: {said}" in subjects
 
 
 def test_a_run_without_a_gain_stays_at_one_seed(done):
