@@ -37,7 +37,7 @@ def test_a_paper_is_written_and_every_number_says_where_it_is_from(recorded: Ben
     own = numbers["\\res{run_2}{core.explained_variance}"]
     assert own["value"] == recorded.evidence.runs["run_2"].metrics["core.explained_variance"].value
     assert own["shown"] == "0.7379"
-    assert own["weights"] == [recorded.evidence.runs["run_2"].weights]
+    assert own["weights"] == [recorded.evidence.runs["run_2"].runs[0].weights]
     assert own["seeds"] == [0]
     assert own["evaluators"]
     base = numbers["\\res{topk}{core.explained_variance}"]
