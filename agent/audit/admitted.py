@@ -74,8 +74,8 @@ _NOT_SO = re.compile(
 # Words of how runs were made and where they are shown.
 _SET_UP = re.compile(
     r"\b(?:train\w*|seeds?|data|tokens?|steps?|batch\w*|settings?|code|scored|compar\w*|verdicts?|judged?|beside|fig(?:ure|s)?"
-    r"|tables?|shows?|row|column|section|start\w*|built|takes? \w+ from|add\w*|differs? from|share|uses?|used|same"
-    r"|weights?|coefficients?|rates?)\b",
+    r"|tables?|shows?|scores? of|row|column|section|start\w*|built|takes? \w+ from|add\w*|differs? from|share|uses?"
+    r"|used|same|weights?|coefficients?|rates?)\b",
     re.IGNORECASE,
 )
 # What a sentence of a report is about that names no run: found here, or explained by what was found.

@@ -26,6 +26,7 @@ _PLANNED = re.compile(r"\b(?:expect\w*|hypothes\w+|predict\w*|aim\w*|goal|hop(?:
 
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _SEEDS = re.compile(rf"\b(?P<count>{'|'.join(_WORDS)})(?: \w+)? seeds?\b", re.IGNORECASE)
+_AT_FIRST = re.compile(r"\b(?:starts?|started|begins?|began|first|up to|at least|at most)\b", re.IGNORECASE)
 _EACH_RUN = re.compile(
     r"^\W*(?:each|every|all|our)(?: of)?(?: our| the)?(?: \w+)? runs?\b(?! of the baseline)", re.IGNORECASE
 )
@@ -86,7 +87,12 @@ def check_seeds(sentence: Sentence, evidence: Evidence) -> Iterator[Fault]:
     if found is None or _PLANNED.search(sentence.text) or SUPPOSED.search(sentence.text):
         return
     groups = {len(group.runs) for group in (*evidence.groups.values(), *evidence.fresh.values())}
-    counts = {1} if _EACH_RUN.search(sentence.text) else groups | {1}
+    runs = {len(group.runs) for group in evidence.runs.values()} or {1}
+    each = _EACH_RUN.search(sentence.text) and not _AT_FIRST.search(sentence.text)
+    if each and len(runs) > 1:
+        yield Fault(sentence.passage.start + found.start(), f"'{found[0]}': runs have {min(runs)} to {max(runs)}")
+        return
+    counts = runs if each else groups | runs | {1}
     if _WORDS.index(found["count"].lower()) + 1 not in counts:
         known = " or ".join(str(count) for count in sorted(counts))
         yield Fault(sentence.passage.start + found.start(), f"'{found[0]}': there are {known}")

@@ -26,6 +26,7 @@ EXPLAINED = r"\res{run_1}{core.explained_variance}"
         "We ask whether the penalty causes the effect.",
         r"The L0 of run 1 is \res{run_1}{settings.k}.",
         "We train every SAE with the same seeds.",
+        "Scores of the baseline and of all runs.",
         "Sparse autoencoders write activations as sums of few directions.",
     ],
 )

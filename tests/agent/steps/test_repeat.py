@@ -6,6 +6,9 @@ import shutil
 import pytest
 from git import Repo
 
+from agent.audit import audit
+from agent.audit.document import make_document
+from agent.audit.evidence import gather
 from agent.campaign.events import SettingsChanged
 from agent.campaign.repeats import Looked, SeedTrained
 from agent.campaign.seeds import read
@@ -132,6 +135,22 @@ def test_notes_say_how_many_seeds_a_verdict_has_and_why(done):
     assert (value.n, value.sd is not None) == (3, True)
     assert f"With its seeds {value} [run_1], beside" in first
     assert "these improved in the goal, core.explained_variance: run_1." in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Each run was trained with one seed.", ["'one seed': runs have 1 to 3"]),
+        ("Every run starts with one seed.", []),
+        ("All runs have five seeds.", ["'five seeds': runs have 1 to 3"]),
+        ("The run was trained with three seeds.", []),
+    ],
+)
+def test_a_paper_cannot_say_that_all_runs_have_the_same_number_of_seeds(done, text, says):
+    evidence = gather(opened(done))
+    document = make_document(f"\\section{{Set-up}}\n{text}\n", "tex", done / "x.tex")
+    found = audit(document, evidence, {}, whole=False)
+    assert [item.reason for item in found.unsupported] == says
 
 
 def test_the_folder_is_as_it_was_recorded_and_another_seed_is_noticed(done, tmp_path):
